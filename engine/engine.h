@@ -1,0 +1,71 @@
+/* The engine: token ids in, logits out, for a batch of several sequences at once.
+ *
+ * Ownership: a model is immutable after engine_open() and shared by its sequences; a sequence holds one context's KV
+ * (streams + frontier). Threads: one thread calls engine_step(), sequence_* and engine_close() (the engine thread);
+ * config, tokenizer and limits may be read from any thread.
+ *
+ * Promise: the logits of a position are a function of model and tokens up to it, bit for bit, whatever the batch, the
+ * chunking and the number of threads (engine/README.md, numerics contract). */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/model_config.h"
+
+struct error;
+struct tokenizer;
+struct engine;
+struct sequence;
+
+enum compute {
+        COMPUTE_BF16, /* activations rounded to BF16 where the checkpoint's reference rounds them */
+        COMPUTE_F32,  /* no activation rounding: for comparing with another implementation */
+};
+
+enum backend_kind {
+        BACKEND_AUTO,      /* fastest that this machine has */
+        BACKEND_REFERENCE, /* plain C: the specification */
+        BACKEND_CPU,       /* AVX2 or AVX-512, same bits as the reference */
+};
+
+struct engine_options {
+        const char *model_dir;
+        enum compute compute;
+        enum backend_kind backend;
+        unsigned n_threads;      /* 0 = one per online CPU */
+        unsigned batch_rows_max; /* tokens per engine_step(), 0 = 512; fixes the workspace */
+        /* Load progress in [0, 1] and what is being done; may be NULL. */
+        void (*progress)(void *userdata, double done, const char *what);
+        void *userdata;
+};
+
+int engine_open(const struct engine_options *options, struct engine **ret, struct error *err);
+struct engine *engine_close(struct engine *engine); /* NULL-safe, returns NULL; all sequences freed before */
+
+const struct model_config *engine_config(const struct engine *engine);
+const struct tokenizer *engine_tokenizer(const struct engine *engine);
+const char *engine_backend_name(const struct engine *engine); /* "cpu avx2", "cpu reference", ... */
+unsigned engine_batch_rows_max(const struct engine *engine);
+uint64_t engine_weight_bytes(const struct engine *engine);
+
+int sequence_new(struct engine *engine, struct sequence **ret); /* 0 or -ENOMEM */
+struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, returns NULL */
+uint64_t sequence_position(const struct sequence *sequence);    /* tokens computed so far */
+uint64_t sequence_bytes(const struct sequence *sequence);       /* memory its KV holds now */
+
+/* One sequence's part of a step: `n` more tokens. Each sequence at most once per batch. Logits are wanted for the last
+ * n_logits of them: row-major [n_logits][vocab_size] float32, owned by the caller. */
+struct batch_part {
+        struct sequence *sequence;
+        const uint32_t *ids;
+        uint32_t n;
+        uint32_t n_logits;
+        float *logits;
+};
+
+/* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors: -EINVAL (unknown id, part too large, past
+ * max_positions; nothing was changed), -ENOMEM (nothing was changed), -ERANGE (a NaN came out of the model; the message
+ * names sequence part and layer; the sequences of the batch must be freed). */
+int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts, struct error *err);

@@ -1,0 +1,77 @@
+/* A model's description, read from config.json.
+ *
+ * Every field that changes the result is read and bounded; a value we do not support, and any unknown field that could
+ * change the result, is refused by name. Immutable after model_config_read(); any thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct error;
+
+/* Limits: the largest released models (61 layers, 384 experts, 128 heads, 7,168 wide) with room to spare; they bound
+ * what a hostile config.json can make us allocate before its tensors are checked. */
+#define LAYERS_MAX        256
+#define ENGRAM_LAYERS_MAX 16
+#define NGRAM_MAX         8
+#define HC_MAX            8
+
+struct layer_config {
+        unsigned compress_ratio; /* 0 = window only, 1 or 2 = positions per compressed row */
+        int kv_source;           /* layer whose compressed rows this layer attends, -1 = none */
+        int index_source;        /* layer whose selection this layer uses, -1 = none */
+        bool owns_kv;            /* has a compressor (kv_source == this layer) */
+        bool owns_index;         /* has an index query (index_source == this layer) */
+        bool in_candidates;      /* selects only inside the candidate source's blocks */
+        int engram;              /* which Engram table is applied before this layer, -1 = none */
+};
+
+struct yarn_config {
+        bool enabled;
+        float factor, beta_fast, beta_slow;
+        uint32_t original_positions;
+};
+
+struct model_config {
+        char architecture[64]; /* model_type */
+
+        uint32_t vocab_size, hidden_size, n_layers;
+        uint32_t n_heads, head_dim, rope_dim; /* rope on the last rope_dim channels */
+        uint32_t q_lora_rank, o_groups, o_lora_rank;
+        uint32_t window; /* positions, the current one included */
+        float rms_norm_eps;
+
+        double rope_theta, compress_rope_theta;
+        struct yarn_config yarn; /* applies to the compress rope only */
+        uint32_t max_positions;
+
+        uint32_t index_n_heads, index_head_dim, index_topk;
+        int candidate_layer; /* -1 = no candidate rule */
+        uint32_t candidate_blocks, candidate_block_size;
+
+        uint32_t n_experts, n_experts_per_token, expert_dim, n_shared_experts;
+        float routed_scaling, swiglu_limit, gate_temp;
+        bool norm_topk_prob;
+
+        uint32_t hc; /* residual streams */
+        uint32_t hc_sinkhorn_iters;
+        float hc_eps;
+
+        uint32_t n_engram_layers;
+        uint32_t engram_layers[ENGRAM_LAYERS_MAX];
+        uint64_t engram_rows[ENGRAM_LAYERS_MAX]; /* engram_num_embeddings */
+        uint32_t engram_vocab_size;              /* where the prime sweeps start */
+        uint32_t engram_ngram_max;               /* 4 = bigrams, trigrams, 4-grams */
+        uint32_t engram_n_heads, engram_head_dim;
+        uint32_t engram_pad_id, engram_compressed_vocab;
+
+        uint32_t bos_id, eos_id, pad_id;
+
+        struct layer_config layer[LAYERS_MAX];
+};
+
+/* Reads DIR/config.json (composite with text_config, or flat). */
+int model_config_read(const char *dir, struct model_config *ret, struct error *err);
+
+/* The same from a string; `file` names it in messages. */
+int model_config_parse(const char *file, const char *json, struct model_config *ret, struct error *err);

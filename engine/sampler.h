@@ -1,0 +1,32 @@
+/* Choosing the next token from logits. A function of (logits, parameters, seed, position) only: no state, so a resumed
+ * or batched request draws the same tokens. Any thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct error;
+
+struct sampling {
+        float temperature; /* 0 = greedy */
+        uint32_t top_k;    /* 0 = all */
+        float top_p;       /* 1 = all; keeps the smallest set of most likely tokens whose mass reaches top_p */
+        float min_p;       /* 0 = all; drops tokens less likely than min_p times the likeliest */
+        uint64_t seed;
+};
+
+#define SAMPLING_DEFAULT ((struct sampling){ .temperature = 0, .top_p = 1 })
+
+/* 0, or -EINVAL naming the field and its legal range. */
+int sampling_check(const struct sampling *sampling, struct error *err);
+
+/* Scratch for a vocabulary, so that sampling does not allocate. */
+struct sampler;
+int sampler_new(uint32_t vocab_size, struct sampler **ret);
+struct sampler *sampler_free(struct sampler *sampler);
+
+/* Draws the token for `position` (the index that the new token will have in its sequence). Ties go to the lower id.
+ * `ret_logprob` (may be NULL): natural log of the token's probability under the plain softmax (temperature 1, no
+ * filters). Logits are finite (the engine has checked). */
+uint32_t sampler_draw(struct sampler *sampler, const float *logits, const struct sampling *sampling,
+        uint64_t position, float *ret_logprob);
