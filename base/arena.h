@@ -1,5 +1,6 @@
 /* A bump arena: one zeroed block, handed out front to back, released all at once.
- * Bounds what hostile input can make a parser allocate: past its capacity it returns NULL. One thread at a time. */
+ * Bounds what hostile input can make a parser allocate: past its capacity it returns NULL. One
+ * thread at a time. */
 #pragma once
 
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Cleanup attributes for locals: what a scope acquires, leaving the scope releases.
- * Declare first what must die last. Hand ownership over with TAKE_PTR / TAKE_FD, so that the line that
- * gives a thing away also forgets it. */
+ * Declare first what must die last. Hand ownership over with TAKE_PTR / TAKE_FD, so that the line
+ * that gives a thing away also forgets it. */
 #pragma once
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ static inline void cleanup_closep(int *fd) {
 
 /* Evaluates to the pointer and sets it to NULL. */
 #define TAKE_PTR(p)                                                                                \
-        __extension__({                                                                                       \
+        __extension__({                                                                            \
                 __typeof__(p) *take_p_ = &(p);                                                     \
                 __typeof__(p) take_value_ = *take_p_;                                              \
                 *take_p_ = NULL;                                                                   \
@@ -30,7 +30,7 @@ static inline void cleanup_closep(int *fd) {
 
 /* Evaluates to the descriptor and sets it to -1. */
 #define TAKE_FD(fd)                                                                                \
-        __extension__({                                                                                       \
+        __extension__({                                                                            \
                 int *take_fd_ = &(fd);                                                             \
                 int take_value_ = *take_fd_;                                                       \
                 *take_fd_ = -1;                                                                    \

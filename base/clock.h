@@ -1,4 +1,5 @@
-/* Monotonic time in nanoseconds since an arbitrary start; never goes back, not settable. Any thread. */
+/* Monotonic time in nanoseconds since an arbitrary start; never goes back, not settable. Any
+ * thread. */
 #pragma once
 
 #include <stdint.h>

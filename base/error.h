@@ -1,9 +1,10 @@
 /* Errors: a negative errno for the program, a sentence for the person.
  *
- * Functions return 0 on success and a negative errno on failure. Those that judge input (files, client
- * bytes, configuration) also take a `struct error *` and leave a message there that names the thing and the
- * place: "model.safetensors: tensor 'embed.weight': offset 96 is past the end of the file (64 bytes)".
- * The pointer may be NULL when nobody will read the message. Any thread; an error belongs to its caller. */
+ * Functions return 0 on success and a negative errno on failure. Those that judge input (files,
+ * client bytes, configuration) also take a `struct error *` and leave a message there that names
+ * the thing and the place: "model.safetensors: tensor 'embed.weight': offset 96 is past the end of
+ * the file (64 bytes)". The pointer may be NULL when nobody will read the message. Any thread; an
+ * error belongs to its caller. */
 #pragma once
 
 struct error {

@@ -6,8 +6,8 @@
 
 struct error;
 
-/* A memory file of `bytes` zero bytes that can be sealed; close-on-exec, not executable where the kernel can say so.
- * Returns the descriptor (owned by the caller) or a negative errno. */
+/* A memory file of `bytes` zero bytes that can be sealed; close-on-exec, not executable where the
+ * kernel can say so. Returns the descriptor (owned by the caller) or a negative errno. */
 int fd_memory(const char *name, uint64_t bytes);
 
 /* Adds F_SEAL_* bits. 0 or a negative errno. */

@@ -1,4 +1,5 @@
-/* SD_JOURNAL_SUPPRESS_LOCATION: we pass our own fields; the wrapper's file and line would only name this file. */
+/* SD_JOURNAL_SUPPRESS_LOCATION: we pass our own fields; the wrapper's file and line would only name
+ * this file. */
 #define SD_JOURNAL_SUPPRESS_LOCATION 1
 #include "base/log.h"
 
@@ -38,7 +39,7 @@ static void write_journal(int level, const char *const *fields, const char *mess
 }
 
 static void write_stderr(int level, const char *const *fields, const char *message) {
-        static const char *const names[] = { "emerg", "alert", "crit", "error",
+        static const char *const names[] = { "emerg",   "alert",  "crit", "error",
                                              "warning", "notice", "info", "debug" };
         char line[2 * LINE_BYTES];
         int n = snprintf(line, sizeof(line), "seekd: %s: %s", names[level & 7], message);

@@ -1,4 +1,5 @@
-/* Structured log lines: to the journal when systemd gave us one, else to stderr as "level: message key=value".
+/* Structured log lines: to the journal when systemd gave us one, else to stderr as "level: message
+ * key=value".
  *
  * Never log prompt text.
  * Thread-safe. Call log_init() once before threads start. */
@@ -6,10 +7,12 @@
 
 #include <syslog.h>
 
-/* Reads $JOURNAL_STREAM (systemd sets it when stderr is the journal). `level_max` drops less urgent lines. */
+/* Reads $JOURNAL_STREAM (systemd sets it when stderr is the journal). `level_max` drops less urgent
+ * lines. */
 void log_init(int level_max);
 
-/* One line. `fields` is NULL or a NULL-terminated list of "KEY=value" strings (KEY in upper case). */
+/* One line. `fields` is NULL or a NULL-terminated list of "KEY=value" strings (KEY in upper case).
+ */
 void log_event(int level, const char *const *fields, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 

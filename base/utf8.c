@@ -8,7 +8,7 @@ size_t utf8_valid_prefix(const char *text, size_t n) {
         while (at < n) {
                 utf8proc_int32_t c;
                 utf8proc_ssize_t used = utf8proc_iterate((const utf8proc_uint8_t *)text + at,
-                        (utf8proc_ssize_t)(n - at), &c);
+                                                         (utf8proc_ssize_t)(n - at), &c);
                 if (used <= 0)
                         break;
                 at += (size_t)used;
@@ -17,12 +17,16 @@ size_t utf8_valid_prefix(const char *text, size_t n) {
 }
 
 size_t utf8_unfinished_suffix(const char *text, size_t n) {
-        /* Look back over at most three continuation bytes for a lead byte that asks for more than is there. */
+        /* Look back over at most three continuation bytes for a lead byte that asks for more than
+         * is there. */
         for (size_t back = 1; back <= 3 && back <= n; back++) {
                 uint8_t b = (uint8_t)text[n - back];
                 if ((b & 0xC0) == 0x80)
                         continue;
-                size_t need = b >= 0xF0 && b <= 0xF4 ? 4 : b >= 0xE0 && b < 0xF0 ? 3 : b >= 0xC2 && b < 0xE0 ? 2 : 1;
+                size_t need = b >= 0xF0 && b <= 0xF4 ? 4
+                        : b >= 0xE0 && b < 0xF0      ? 3
+                        : b >= 0xC2 && b < 0xE0      ? 2
+                                                     : 1;
                 if (need <= back)
                         return 0;
                 /* Second bytes that can never follow this lead are broken, not unfinished. */
