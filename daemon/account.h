@@ -1,0 +1,37 @@
+/* What each uid holds and has done wrong. Loop thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct account {
+        uid_t uid;
+        unsigned n_connections; /* that said hello */
+        unsigned n_half_open;   /* that did not yet */
+        unsigned n_requests;    /* queued or running */
+        uint64_t region_bytes;
+        uint64_t n_violations; /* since the daemon started */
+
+        /* Rate limit of log lines about violations. */
+        uint64_t logged_at_ns; /* 0 = never */
+        uint64_t n_unlogged;
+
+        struct account *next;
+};
+
+/* Accounts stay until the table is freed, so that a mark outlives its connection; a host's own
+ * users are few, and even all 65,536 ids of a user namespace are 5 MiB. */
+#define ACCOUNT_BUCKETS 64
+
+struct account_table {
+        struct account *buckets[ACCOUNT_BUCKETS];
+};
+
+/* Found or made; NULL when out of memory. Owned by the table. */
+struct account *account_get(struct account_table *table, uid_t uid);
+void account_table_deinit(struct account_table *table);
+
+/* Counts a violation. True when it may be logged now; *ret_unlogged is then how many were not
+ * logged since the last. */
+bool account_violation(struct account *account, uint64_t now_ns, uint64_t *ret_unlogged);

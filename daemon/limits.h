@@ -1,0 +1,65 @@
+/* What one peer, one user and one step may cost, each with its derivation.
+ *
+ * Numbers a client can push against. Limits of the wire itself (record, ring and message sizes) are
+ * in proto/. */
+#pragma once
+
+/* From accept to hello. The library sends its hello in the same call that connects, so a second is
+ * a thousand times what a loaded machine needs; it only has to be short enough that half-open
+ * connections do not pile up. */
+#define HELLO_TIMEOUT_MS 1000
+
+/* Connections of one uid that have not said hello. An editor, a shell and an agent start a handful
+ * at once; 16 times HELLO_TIMEOUT_MS bounds what a connect loop can hold to 16 descriptors. */
+#define HALF_OPEN_PER_UID_MAX 16
+
+/* Connections of one uid, configurable. A busy desk has an editor, a dozen agents with a few
+ * sub-agents each. */
+#define CONNECTIONS_PER_UID_DEFAULT 64
+
+/* Connections of all uids: two descriptors each (socket, pidfd) and 320 KiB of regions by default,
+ * so 512 of them are 1,024 descriptors and 160 MiB. */
+#define CONNECTIONS_MAX 512
+
+/* Region bytes of one uid (sum over its connections): 64 connections at the default 320 KiB are 20
+ * MiB, leaving room for a few with large rings. */
+#define REGION_BYTES_PER_UID_MAX (64ULL << 20)
+
+/* Sequences computed together, configurable. Each adds one row to every step; 32 rows keep a CPU
+ * step under twice the time of one row, and each holds its own KV. Others wait in arrival order. */
+#define RUNNING_DEFAULT 32
+#define RUNNING_MAX     256
+
+/* Requests of one uid that are queued or running; bounds their prompts in memory. 64 connections
+ * with two each. */
+#define REQUESTS_PER_UID_MAX 128
+
+/* One connection's share of a loop turn, so that a flooding client costs the others at most about a
+ * millisecond. */
+#define RECORDS_PER_TURN 64
+#define FRAMES_PER_TURN  16
+#define ACCEPTS_PER_TURN 16
+
+/* Results waiting for room in a connection's ring before reading from it stops; one per possible
+ * request. */
+#define REPLIES_WAITING_MAX 32
+
+/* Prefill chunk: one page of the KV cache. Chunks end on absolute multiples of it (numerics
+ * contract, and the unit in which a cancel is seen). */
+#define CHUNK_TOKENS 128
+
+/* Rows of one engine step: four chunks, or one chunk beside RUNNING_MAX decodes. Fixes the engine's
+ * workspace. */
+#define STEP_ROWS 512
+
+/* Waiting streams are looked at again this often even without a kick: a client that stores a cancel
+ * word while its ring is full does not have to kick. */
+#define PAUSED_POLL_MS 100
+
+/* Drain: time that running requests get after SIGTERM, configurable. Below systemd's default stop
+ * timeout of 90 s. */
+#define DRAIN_TIMEOUT_S_DEFAULT 20
+#define DRAIN_TIMEOUT_S_MAX     3600
+
+/* Lines about violations per uid and second; the rest is counted and told with the next line. */
+#define VIOLATION_LOG_INTERVAL_S 1
