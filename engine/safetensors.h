@@ -56,4 +56,4 @@ int safetensors_parse(const char *file, const uint8_t *image, size_t bytes, stru
 void safetensors_free(struct tensor *tensors, size_t n);
 
 const char *dtype_name(enum dtype dtype);
-size_t dtype_bytes(enum dtype dtype); /* bytes per element as stored */
+size_t dtype_bytes(enum dtype dtype); /* bytes per element as stored; 0 for DTYPE_OTHER */
