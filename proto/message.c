@@ -24,7 +24,6 @@ static const struct record_facts record_facts[] = {
         [RECORD_DETOKENIZE] = PROMPT(detokenize),
         [RECORD_MODEL_INFO] = CONTROL(model_info),
         [RECORD_STATS] = CONTROL(stats),
-        [RECORD_BULK] = CONTROL(bulk),
         [RECORD_SESSION_OPEN] = CONTROL(session_open),
         [RECORD_SESSION_ATTACH] = CONTROL(session_attach),
         [RECORD_SESSION_FORK] = CONTROL(session_fork),

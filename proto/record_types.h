@@ -12,7 +12,6 @@ enum record_type {
         RECORD_DETOKENIZE = 3,
         RECORD_MODEL_INFO = 4,
         RECORD_STATS = 5,
-        RECORD_BULK = 6, /* stands for one of the others, whose payload came as a memfd */
         RECORD_SESSION_OPEN = 16,
         RECORD_SESSION_ATTACH = 17,
         RECORD_SESSION_FORK = 18,
