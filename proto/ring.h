@@ -112,7 +112,8 @@ struct ring_reader {
         uint64_t released; /* what tail says */
         uint32_t payload_bytes_max;
         uint32_t seq;
-        bool kick_due; /* a release inside ring_reader_next() crossed the peer's space_at */
+        uint32_t asleep_at; /* low half of the head that ring_reader_arm() saw */
+        bool kick_due;      /* a release inside ring_reader_next() crossed the peer's space_at */
         bool poisoned;
 };
 
