@@ -132,7 +132,7 @@ int region_create(const struct region_options *options, struct region *ret, int 
 /* A shared word lies between the header and the slots, alone in its 128 bytes. */
 static bool word_off_legal(const struct region_header *header, uint32_t off) {
         return off >= REGION_WORD_BYTES && off % REGION_WORD_BYTES == 0 &&
-                off + REGION_WORD_BYTES <= header->slots_off;
+                (uint64_t)off + REGION_WORD_BYTES <= header->slots_off;
 }
 
 static const char *header_layout_problem(const struct region_header *header) {
