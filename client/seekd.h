@@ -1,0 +1,417 @@
+/* libseekd: text completion by the local seekd daemon.
+ *
+ * The short way, for a program that may wait:
+ *
+ *         struct seekd_client *client;
+ *         char error[SEEKD_ERROR_BYTES];
+ *         if (seekd_connect(NULL, &client, error, sizeof(error)) < 0)
+ *                 ...
+ *         struct seekd_params params = SEEKD_PARAMS_INIT;
+ *         params.prompt = "int main(";
+ *         params.prompt_bytes = SEEKD_ZERO_TERMINATED;
+ *         params.max_tokens = 64;
+ *         seekd_complete(client, &params, print_piece, NULL, NULL);
+ *         seekd_disconnect(client);
+ *
+ * The other way, for an event loop: seekd_submit() starts a request, seekd_fd() and seekd_events()
+ * say what to poll for, seekd_dispatch() reads what came and calls back.
+ *
+ * Errors: functions return 0 (or a count) on success and a negative enum seekd_error on failure;
+ * seekd_last_error() has a sentence that names the thing and the place.
+ *
+ * Threads: the library has no threads, no signal handlers and no global state. One client and all
+ * its requests belong to one thread at a time; different clients are independent. seekd_version(),
+ * seekd_strerror() and seekd_free(): any thread.
+ *
+ * Callbacks run inside seekd_dispatch() and the blocking calls. Inside one, seekd_submit(),
+ * seekd_cancel(), seekd_progress(), seekd_request_free() and the functions that only read are
+ * allowed; everything that would dispatch or end the connection is refused with SEEKD_E_INVALID.
+ *
+ * Structs begin with their size, so that programs and libraries of different versions fit:
+ * initialise them with their
+ * *_INIT. Fields are only ever added at the end. Zero is always the default. */
+#ifndef SEEKD_H
+#define SEEKD_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SEEKD_API __attribute__((visibility("default")))
+
+#define SEEKD_VERSION_MAJOR 0
+#define SEEKD_VERSION_MINOR 1
+#define SEEKD_VERSION_PATCH 0
+
+/* Enough for any error message. */
+#define SEEKD_ERROR_BYTES 512
+
+/* As a length: the text ends at its first NUL. */
+#define SEEKD_ZERO_TERMINATED ((size_t)-1)
+
+struct seekd_client;
+struct seekd_request;
+
+enum seekd_error {
+        SEEKD_OK = 0,
+        SEEKD_E_INVALID = -1,     /* a parameter is malformed, out of range, or not allowed here */
+        SEEKD_E_TOO_LARGE = -2,   /* more tokens or bytes than fit */
+        SEEKD_E_UNSUPPORTED = -3, /* this daemon or model does not do that */
+        SEEKD_E_BUSY = -4,        /* no free slot or over quota: try again later */
+        SEEKD_E_NOT_READY = -5,   /* the model is still loading */
+        SEEKD_E_DEADLINE = -6,    /* the deadline passed before the request was accepted */
+        SEEKD_E_NOT_FOUND = -7,   /* no such thing, or it is not the caller's */
+        SEEKD_E_NO_DAEMON = -8,   /* nobody listens at the socket */
+        SEEKD_E_REFUSED = -9,     /* the daemon does not accept the connection */
+        SEEKD_E_LOST = -10,       /* the daemon went away; the client is of no more use */
+        SEEKD_E_PROTOCOL =
+                -11, /* the two sides do not understand each other; the client is of no more use */
+        SEEKD_E_STOPPING = -12, /* the daemon is shutting down and takes no new work */
+        SEEKD_E_DAEMON = -13,   /* the daemon failed at the request */
+        SEEKD_E_NO_MEMORY = -14,
+        SEEKD_E_SYSTEM = -15, /* the operating system refused something */
+};
+
+/* What kind of wait a request is. Decides when it runs, never its result. */
+enum seekd_class {
+        SEEKD_CLASS_DEFAULT = 0,     /* as TURN */
+        SEEKD_CLASS_INTERACTIVE = 1, /* a completion at a keystroke */
+        SEEKD_CLASS_TURN = 2,        /* a person waits for the answer */
+        SEEKD_CLASS_AGENT = 3,       /* a sub-agent or tool loop */
+        SEEKD_CLASS_BACKGROUND = 4,
+};
+
+enum seekd_flag {
+        SEEKD_PARSE_SPECIAL = 1 << 0, /* text forms of special tokens become those tokens */
+        SEEKD_ECHO_SPECIAL = 1 << 1,  /* special tokens have text in the output */
+        SEEKD_LOGPROBS = 1 << 2,      /* report log probabilities */
+        SEEKD_ADD_BOS = 1 << 3,       /* seekd_tokenize(): begin with the BOS token */
+};
+
+/* What to complete and how. The prompt is exactly one of: text (prompt), token ids (tokens), or
+ * code around a gap (prefix and suffix; at least one of the two pointers set). Everything is read
+ * during the call only. Since 0.1. */
+struct seekd_params {
+        size_t size;
+
+        const char *prompt; /* UTF-8; the daemon adds BOS */
+        size_t prompt_bytes;
+        const uint32_t *tokens; /* exact ids, starting with BOS */
+        size_t n_tokens;
+        const char *prefix; /* UTF-8 */
+        size_t prefix_bytes;
+        const char *suffix; /* UTF-8 */
+        size_t suffix_bytes;
+
+        uint32_t max_tokens; /* 0 = until the context is full */
+        float temperature;   /* 0 = always the likeliest token */
+        uint32_t top_k;      /* 0 = all */
+        float top_p;         /* in (0, 1]; 0 = 1 = all */
+        float min_p;         /* in [0, 1]; 0 = all */
+        int seed_given;      /* 0 = the daemon draws a seed; seekd_result.seed has it */
+        uint64_t seed;
+        const char *const
+                *stop; /* NUL-terminated UTF-8 strings of 1 to 256 bytes that end the output */
+        size_t n_stop; /* at most 16 */
+
+        int service;          /* enum seekd_class */
+        uint32_t flags;       /* enum seekd_flag */
+        const char *subject;  /* separates caches inside the caller's own user id; NULL = none; at
+                                 most 128 bytes */
+        uint32_t deadline_ms; /* 0 = none */
+};
+#define SEEKD_PARAMS_INIT                                                                          \
+        { sizeof(struct seekd_params) }
+
+enum seekd_channel {
+        SEEKD_CHANNEL_TEXT = 0,
+        SEEKD_CHANNEL_REASONING = 1,
+        SEEKD_CHANNEL_TOOL = 2,
+};
+
+/* One token as it comes. Text is whole UTF-8 characters: a token that ends within one has no text
+ * yet. */
+struct seekd_piece {
+        size_t size;
+        const char *text;  /* not NUL-terminated; valid during the callback */
+        size_t text_bytes; /* may be 0 */
+        int has_token;     /* 0: held-back text without a token of its own */
+        uint32_t token;
+        int channel; /* enum seekd_channel */
+        int has_logprob;
+        float logprob;     /* natural logarithm, before temperature and filters */
+        uint64_t position; /* of the token in its sequence, prompt included */
+};
+
+enum seekd_finish {
+        SEEKD_FINISH_NONE = 0,
+        SEEKD_FINISH_EOS = 1,     /* the model ended its text */
+        SEEKD_FINISH_STOP = 2,    /* a stop string was found; it is not part of the output */
+        SEEKD_FINISH_LENGTH = 3,  /* max_tokens tokens */
+        SEEKD_FINISH_CONTEXT = 4, /* the model's context is full */
+        SEEKD_FINISH_CANCELLED = 5,
+        SEEKD_FINISH_DEADLINE = 6,
+        SEEKD_FINISH_SLOW_CONSUMER = 7, /* this program did not read for too long */
+        SEEKD_FINISH_SHUTDOWN = 8,      /* the daemon stopped */
+        SEEKD_FINISH_ERROR = 9,         /* see code and error */
+};
+
+enum seekd_tier {
+        SEEKD_TIER_UNKNOWN = 0,
+        SEEKD_TIER_NONE = 1, /* nothing was reused */
+        SEEKD_TIER_DEVICE = 2,
+        SEEKD_TIER_HOST = 3,
+        SEEKD_TIER_DISK = 4,
+};
+
+/* Why reuse of kept computation ended before the end of the prompt. */
+enum seekd_cache_end {
+        SEEKD_CACHE_END_UNKNOWN = 0,
+        SEEKD_CACHE_END_WHOLE = 1,            /* it did not */
+        SEEKD_CACHE_END_COLD = 2,             /* nothing kept starts like this prompt */
+        SEEKD_CACHE_END_DIFFERENT_PROMPT = 3, /* from cache_position on */
+        SEEKD_CACHE_END_EVICTED = 4,
+        SEEKD_CACHE_END_NO_FRONTIER = 5,
+        SEEKD_CACHE_END_DIFFERENT_MODEL = 6,
+};
+
+/* How a request ended. Since 0.1. */
+struct seekd_result {
+        size_t size;
+        int code;   /* 0, or an enum seekd_error: then `error` says why */
+        int finish; /* enum seekd_finish */
+        char error[SEEKD_ERROR_BYTES];
+        uint32_t retry_after_ms; /* with SEEKD_E_BUSY and SEEKD_E_NOT_READY; 0 = unknown */
+        uint64_t seed;           /* the one used */
+
+        uint32_t prompt_tokens; /* = cached + computed */
+        uint32_t cached_tokens;
+        uint32_t computed_tokens;
+        uint32_t generated_tokens;
+
+        double queue_ms;       /* milliseconds; the phases do not overlap */
+        double prefill_ms;     /* first work to first token */
+        double decode_ms;      /* first token to last */
+        double first_token_ms; /* reception to first token */
+
+        int cache_tier; /* enum seekd_tier: the slowest that took part */
+        int cache_end;  /* enum seekd_cache_end */
+        uint32_t cache_position;
+        uint32_t n_cache_prompt_ids; /* with DIFFERENT_PROMPT: what the two sides say from there, at
+                                        most 8 */
+        uint32_t n_cache_kept_ids;
+        uint32_t cache_prompt_ids[8];
+        uint32_t cache_kept_ids[8];
+};
+#define SEEKD_RESULT_INIT                                                                          \
+        { sizeof(struct seekd_result) }
+
+enum seekd_phase {
+        SEEKD_PHASE_SUBMITTED = 0, /* the daemon has not looked at it */
+        SEEKD_PHASE_QUEUED = 1,
+        SEEKD_PHASE_PREFILL = 2, /* reading the prompt */
+        SEEKD_PHASE_DECODE = 3,  /* writing */
+        SEEKD_PHASE_PAUSED = 4,  /* this program does not read */
+        SEEKD_PHASE_FINISHED = 5,
+};
+
+/* Where a request is now. Since 0.1. */
+struct seekd_progress {
+        size_t size;
+        int phase;              /* enum seekd_phase */
+        uint32_t tokens_done;   /* PREFILL: of the prompt; DECODE: generated */
+        uint32_t tokens_total;  /* PREFILL: prompt tokens; DECODE: the most that may come */
+        uint32_t tokens_cached; /* of the prompt */
+        uint32_t queue_place;   /* requests before this one */
+        int64_t estimate_ms;    /* milliseconds left; -1 = unknown */
+};
+#define SEEKD_PROGRESS_INIT                                                                        \
+        { sizeof(struct seekd_progress) }
+
+/* Called for every token. `piece` is valid during the call. Return 0 to go on, anything else to
+ * cancel the request: no more pieces are delivered, and the request finishes as
+ * SEEKD_FINISH_CANCELLED. */
+typedef int (*seekd_piece_fn)(void *userdata, const struct seekd_piece *piece);
+
+/* Called once when a request is over, however it ended. `result` is valid during the call; the
+ * request stays the caller's, who may free it here. */
+typedef void (*seekd_done_fn)(void *userdata, struct seekd_request *request,
+                              const struct seekd_result *result);
+
+/* "0.1.0". Static. Since 0.1. */
+SEEKD_API const char *seekd_version(void);
+
+/* A short English name of an enum seekd_error. Static. Since 0.1. */
+SEEKD_API const char *seekd_strerror(int code);
+
+/* Connects and waits for the daemon's welcome, at most 60 seconds (a socket-activated daemon starts
+ * first).
+ *
+ * `socket_path`: NULL tries, in this order, $SEEKD_SOCKET (alone, when set),
+ * $XDG_RUNTIME_DIR/seekd/seekd.sock, /run/seekd/seekd.sock. `error` (may be NULL) gets a message of
+ * at most `error_bytes` bytes with its NUL, also written
+ * ("") on success. On success *ret_client is the caller's: seekd_disconnect() it.
+ * Errors: NO_DAEMON, REFUSED, PROTOCOL, LOST, INVALID, NO_MEMORY, SYSTEM. Since 0.1. */
+SEEKD_API int seekd_connect(const char *socket_path, struct seekd_client **ret_client, char *error,
+                            size_t error_bytes);
+
+/* Ends the connection and frees the client and all its requests, the caller's too; no callback is
+ * called. The daemon cancels what was running. NULL is allowed. Returns NULL. Since 0.1. */
+SEEKD_API struct seekd_client *seekd_disconnect(struct seekd_client *client);
+
+/* Message of the last failed call on this client, or "". The client's; valid until the next call.
+ * Since 0.1. */
+SEEKD_API const char *seekd_last_error(const struct seekd_client *client);
+
+/* How far the daemon has loaded its model, as of the last dispatch: 0 to 1000, 1000 = ready; -1 =
+ * it failed to load. Requests sent before are queued. Since 0.1. */
+SEEKD_API int seekd_load_permille(const struct seekd_client *client);
+
+/* Before sleeping, look at the ring for up to this many nanoseconds: spends a core to save the
+ * wake-up, worth it only when tokens come faster than that. 0 (default): never; at most 50,000.
+ * Returns 0 or SEEKD_E_INVALID. Since 0.1. */
+SEEKD_API int seekd_set_spin_ns(struct seekd_client *client, uint32_t spin_ns);
+
+/* Completes and waits. `piece` (may be NULL) is called for every token; `result` (may be NULL, else
+ * SEEKD_RESULT_INIT) is written when the function returns, with size, code and error also on
+ * failure. Returns 0 when the request finished (see result->finish; a cancelled one too), else the
+ * error: INVALID, TOO_LARGE, UNSUPPORTED, BUSY, NOT_READY, DEADLINE, STOPPING, DAEMON, LOST,
+ * PROTOCOL, NO_MEMORY, SYSTEM. After LOST and PROTOCOL the client can only be disconnected. Other
+ * requests of this client proceed meanwhile. Since 0.1. */
+SEEKD_API int seekd_complete(struct seekd_client *client, const struct seekd_params *params,
+                             seekd_piece_fn piece, void *userdata, struct seekd_result *result);
+
+/* Starts a request and returns at once. `piece` and `done` (each may be NULL) are called from later
+ * dispatches. On success *ret_request is the caller's until seekd_request_free(); ret_request may
+ * be NULL: then the library frees it when it is over. Errors as seekd_complete(), of which those
+ * found by the daemon come to `done`. Since 0.1. */
+SEEKD_API int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
+                           seekd_piece_fn piece, seekd_done_fn done, void *userdata,
+                           struct seekd_request **ret_request);
+
+/* Asks the daemon to stop the request before its next step. Tokens under way still come, then
+ * `done` with SEEKD_FINISH_CANCELLED (or another finish that was faster). Nothing happens when it
+ * is over. Since 0.1. */
+SEEKD_API void seekd_cancel(struct seekd_request *request);
+
+/* Whether the request is over: 1 or 0. Since 0.1. */
+SEEKD_API int seekd_finished(const struct seekd_request *request);
+
+/* Reads the request's progress from shared memory: a few loads, no system call, so it may be polled
+ * as often as a screen is redrawn. Returns 0; SEEKD_E_INVALID when ret->size is not set. Since 0.1.
+ */
+SEEKD_API int seekd_progress(const struct seekd_request *request, struct seekd_progress *ret);
+
+/* Gives the request back; one that is still running is cancelled and its callbacks are not called
+ * any more. NULL is allowed. Returns NULL. Since 0.1. */
+SEEKD_API struct seekd_request *seekd_request_free(struct seekd_request *request);
+
+/* The descriptor to poll; stays the client's: neither read nor close it. Since 0.1. */
+SEEKD_API int seekd_fd(const struct seekd_client *client);
+
+/* The events to poll it for now: POLLIN, or POLLIN | POLLOUT while something waits to be sent.
+ * Since 0.1. */
+SEEKD_API int seekd_events(const struct seekd_client *client);
+
+/* Sends what waits, reads what came and calls back; waits up to `timeout_ms` milliseconds (0: not
+ * at all, -1: without limit) when there was nothing. Returns the number of messages handled (0:
+ * timeout, signal, or only housekeeping), or LOST, PROTOCOL, NO_MEMORY, SYSTEM, after which all
+ * requests are over (their `done` has been called) and the client can only be disconnected. Since
+ * 0.1. */
+SEEKD_API int seekd_dispatch(struct seekd_client *client, int timeout_ms);
+
+/* Text to token ids; waits. `flags`: SEEKD_PARSE_SPECIAL, SEEKD_ADD_BOS. *ret_ids is the caller's:
+ * seekd_free() it. Errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_tokenize(struct seekd_client *client, const char *text, size_t text_bytes,
+                             uint32_t flags, uint32_t **ret_ids, size_t *ret_n_ids);
+
+/* Token ids to bytes; waits. `flags`: SEEKD_ECHO_SPECIAL. The bytes may begin or end within a UTF-8
+ * character; a NUL that is not counted follows them. *ret_text is the caller's: seekd_free() it.
+ * Errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_detokenize(struct seekd_client *client, const uint32_t *ids, size_t n_ids,
+                               uint32_t flags, char **ret_text, size_t *ret_text_bytes);
+
+/* The model that answers. Since 0.1. */
+struct seekd_model_info {
+        size_t size;
+        char name[256];
+        char architecture[128];
+        char backend[128];
+        uint32_t vocab_size;
+        uint32_t context_tokens; /* prompt and output together */
+        uint32_t bos_token;
+        uint32_t eos_token;
+        int fim; /* prefix and suffix are understood */
+        uint64_t weight_bytes;
+        uint32_t prompt_bytes_max;
+};
+#define SEEKD_MODEL_INFO_INIT                                                                      \
+        { sizeof(struct seekd_model_info) }
+
+/* Asks about the model; waits. Errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_model_info(struct seekd_client *client, struct seekd_model_info *ret);
+
+struct seekd_client_stats {
+        uint64_t connection; /* the daemon's number for it */
+        uint32_t pid;
+        uint32_t uid;
+        uint32_t running; /* requests */
+        uint32_t queued;
+};
+
+struct seekd_request_stats {
+        uint64_t connection;
+        uint32_t request_id; /* unique within its connection */
+        uint32_t pid;
+        uint32_t slot;
+        int phase;   /* enum seekd_phase */
+        int service; /* enum seekd_class */
+        uint32_t prompt_tokens;
+        uint32_t prompt_done;
+        uint32_t generated_tokens;
+        double age_ms;
+};
+
+/* What the daemon does. Made by the library; later versions may add fields at the end of each
+ * struct, which is why the lists hold pointers. Since 0.1. */
+struct seekd_stats {
+        size_t size;
+        const char *version; /* of the daemon */
+        const char *model;
+        const char *backend;
+        double uptime_ms;
+        int model_ready;
+        /* Of the caller's own user id (all, for root and the daemon's user). */
+        const struct seekd_client_stats *const *clients;
+        size_t n_clients;
+        const struct seekd_request_stats *const *requests;
+        size_t n_requests;
+        /* Since the daemon's start, over everybody. */
+        uint64_t requests_done;
+        uint64_t requests_refused;
+        uint64_t requests_cancelled; /* also those whose client vanished */
+        uint64_t prompt_tokens;      /* computed */
+        uint64_t generated_tokens;
+        uint64_t steps;
+        /* Now, over everybody. */
+        uint32_t connections;
+        uint32_t running;
+        uint32_t queued;
+        uint64_t kv_bytes;
+};
+
+/* Asks what the daemon does; waits. *ret_stats with all it points to is the caller's: seekd_free()
+ * it once. Errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_stats(struct seekd_client *client, struct seekd_stats **ret_stats);
+
+/* Frees what a function of this library allocated for its caller. NULL is allowed. Since 0.1. */
+SEEKD_API void seekd_free(void *pointer);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
