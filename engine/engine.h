@@ -1,11 +1,12 @@
 /* The engine: token ids in, logits out, for a batch of several sequences at once.
  *
- * Ownership: a model is immutable after engine_open() and shared by its sequences; a sequence holds one context's KV
- * (streams + frontier). Threads: one thread calls engine_step(), sequence_* and engine_close() (the engine thread);
- * config, tokenizer and limits may be read from any thread.
+ * Ownership: a model is immutable after engine_open() and shared by its sequences; a sequence holds
+ * one context's KV (streams + frontier). Threads: one thread calls engine_step(), sequence_* and
+ * engine_close() (the engine thread); config, tokenizer and limits may be read from any thread.
  *
- * Promise: the logits of a position are a function of model and tokens up to it, bit for bit, whatever the batch, the
- * chunking and the number of threads (engine/README.md, numerics contract). */
+ * Promise: the logits of a position are a function of model and tokens up to it, bit for bit,
+ * whatever the batch, the chunking and the number of threads (engine/README.md, numerics contract).
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -42,7 +43,8 @@ struct engine_options {
 };
 
 int engine_open(const struct engine_options *options, struct engine **ret, struct error *err);
-struct engine *engine_close(struct engine *engine); /* NULL-safe, returns NULL; all sequences freed before */
+struct engine *
+engine_close(struct engine *engine); /* NULL-safe, returns NULL; all sequences freed before */
 
 const struct model_config *engine_config(const struct engine *engine);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
@@ -55,8 +57,9 @@ struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, re
 uint64_t sequence_position(const struct sequence *sequence);    /* tokens computed so far */
 uint64_t sequence_bytes(const struct sequence *sequence);       /* memory its KV holds now */
 
-/* One sequence's part of a step: `n` more tokens. Each sequence at most once per batch. Logits are wanted for the last
- * n_logits of them: row-major [n_logits][vocab_size] float32, owned by the caller. */
+/* One sequence's part of a step: `n` more tokens. Each sequence at most once per batch. Logits are
+ * wanted for the last n_logits of them: row-major [n_logits][vocab_size] float32, owned by the
+ * caller. */
 struct batch_part {
         struct sequence *sequence;
         const uint32_t *ids;
@@ -65,7 +68,9 @@ struct batch_part {
         float *logits;
 };
 
-/* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors: -EINVAL (unknown id, part too large, past
- * max_positions; nothing was changed), -ENOMEM (nothing was changed), -ERANGE (a NaN came out of the model; the message
- * names sequence part and layer; the sequences of the batch must be freed). */
-int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts, struct error *err);
+/* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors: -EINVAL (unknown id, part
+ * too large, past max_positions; nothing was changed), -ENOMEM (nothing was changed), -ERANGE (a
+ * NaN came out of the model; the message names sequence part and layer; the sequences of the batch
+ * must be freed). */
+int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
+                struct error *err);

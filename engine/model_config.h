@@ -1,7 +1,8 @@
 /* A model's description, read from config.json.
  *
- * Every field that changes the result is read and bounded; a value we do not support, and any unknown field that could
- * change the result, is refused by name. Immutable after model_config_read(); any thread. */
+ * Every field that changes the result is read and bounded; a value we do not support, and any
+ * unknown field that could change the result, is refused by name. Immutable after
+ * model_config_read(); any thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,8 +10,9 @@
 
 struct error;
 
-/* Limits: the largest released models (61 layers, 384 experts, 128 heads, 7,168 wide) with room to spare; they bound
- * what a hostile config.json can make us allocate before its tensors are checked. */
+/* Limits: the largest released models (61 layers, 384 experts, 128 heads, 7,168 wide) with room to
+ * spare; they bound what a hostile config.json can make us allocate before its tensors are checked.
+ */
 #define LAYERS_MAX        256
 #define ENGRAM_LAYERS_MAX 16
 #define NGRAM_MAX         8
@@ -74,4 +76,5 @@ struct model_config {
 int model_config_read(const char *dir, struct model_config *ret, struct error *err);
 
 /* The same from a string; `file` names it in messages. */
-int model_config_parse(const char *file, const char *json, struct model_config *ret, struct error *err);
+int model_config_parse(const char *file, const char *json, struct model_config *ret,
+                       struct error *err);

@@ -1,10 +1,12 @@
 /* Checkpoint files: safetensors, one file or shards with an index, read by mmap.
  *
- * Nothing is copied: a tensor's `data` points into the mapping and lives until checkpoint_close(). Everything is
- * checked before anything is touched: header length, JSON, dtype, shape products without overflow, byte ranges inside
- * the file, ranges that overlap, duplicate names. Any thread may read; open and close from one thread.
+ * Nothing is copied: a tensor's `data` points into the mapping and lives until checkpoint_close().
+ * Everything is checked before anything is touched: header length, JSON, dtype, shape products
+ * without overflow, byte ranges inside the file, ranges that overlap, duplicate names. Any thread
+ * may read; open and close from one thread.
  *
- * File format: u64 little-endian header length, JSON header {name: {dtype, shape, data_offsets}}, data. */
+ * File format: u64 little-endian header length, JSON header {name: {dtype, shape, data_offsets}},
+ * data. */
 #pragma once
 
 #include <stddef.h>
@@ -21,7 +23,8 @@ enum dtype {
         DTYPE_OTHER,   /* a known safetensors type that no tensor of ours uses (F16, I64, ...) */
 };
 
-#define TENSOR_DIMS_MAX 4 /* no tensor of the supported families has more than two; files with more are refused */
+#define TENSOR_DIMS_MAX                                                                            \
+        4 /* no tensor of the supported families has more than two; files with more are refused */
 
 struct tensor {
         const char *name; /* owned by the checkpoint */
@@ -45,14 +48,16 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
 size_t checkpoint_n_tensors(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, size_t index);
 
-/* Finds `name` and demands dtype and shape exactly; the message names tensor, file, expected and found. */
-int checkpoint_require(const struct checkpoint *checkpoint, const char *name, enum dtype dtype, unsigned n_dims,
-        const uint64_t *shape, const struct tensor **ret, struct error *err);
+/* Finds `name` and demands dtype and shape exactly; the message names tensor, file, expected and
+ * found. */
+int checkpoint_require(const struct checkpoint *checkpoint, const char *name, enum dtype dtype,
+                       unsigned n_dims, const uint64_t *shape, const struct tensor **ret,
+                       struct error *err);
 
-/* Parses one file image: what checkpoint_open() does per file, exposed for the fuzzer. `file` names it in messages.
- * The image must outlive the result. */
-int safetensors_parse(const char *file, const uint8_t *image, size_t bytes, struct tensor **ret_tensors,
-        size_t *ret_n, struct error *err);
+/* Parses one file image: what checkpoint_open() does per file, exposed for the fuzzer. `file` names
+ * it in messages. The image must outlive the result. */
+int safetensors_parse(const char *file, const uint8_t *image, size_t bytes,
+                      struct tensor **ret_tensors, size_t *ret_n, struct error *err);
 void safetensors_free(struct tensor *tensors, size_t n);
 
 const char *dtype_name(enum dtype dtype);

@@ -1,5 +1,5 @@
-/* Choosing the next token from logits. A function of (logits, parameters, seed, position) only: no state, so a resumed
- * or batched request draws the same tokens. Any thread. */
+/* Choosing the next token from logits. A function of (logits, parameters, seed, position) only: no
+ * state, so a resumed or batched request draws the same tokens. Any thread. */
 #pragma once
 
 #include <stddef.h>
@@ -10,8 +10,9 @@ struct error;
 struct sampling {
         float temperature; /* 0 = greedy */
         uint32_t top_k;    /* 0 = all */
-        float top_p;       /* 1 = all; keeps the smallest set of most likely tokens whose mass reaches top_p */
-        float min_p;       /* 0 = all; drops tokens less likely than min_p times the likeliest */
+        float top_p; /* 1 = all; keeps the smallest set of most likely tokens whose mass reaches
+                        top_p */
+        float min_p; /* 0 = all; drops tokens less likely than min_p times the likeliest */
         uint64_t seed;
 };
 
@@ -25,8 +26,8 @@ struct sampler;
 int sampler_new(uint32_t vocab_size, struct sampler **ret);
 struct sampler *sampler_free(struct sampler *sampler);
 
-/* Draws the token for `position` (the index that the new token will have in its sequence). Ties go to the lower id.
- * `ret_logprob` (may be NULL): natural log of the token's probability under the plain softmax (temperature 1, no
- * filters). Logits are finite (the engine has checked). */
+/* Draws the token for `position` (the index that the new token will have in its sequence). Ties go
+ * to the lower id. `ret_logprob` (may be NULL): natural log of the token's probability under the
+ * plain softmax (temperature 1, no filters). Logits are finite (the engine has checked). */
 uint32_t sampler_draw(struct sampler *sampler, const float *logits, const struct sampling *sampling,
-        uint64_t position, float *ret_logprob);
+                      uint64_t position, float *ret_logprob);

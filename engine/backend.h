@@ -1,0 +1,133 @@
+/* The operations of a forward pass, as one table per backend.
+ *
+ * The forward pass is written once against this table. engine/cpu/reference.c is the specification,
+ * in plain C; every other CPU backend gives the same bits (tests/engine/test_backends.c), because
+ * each output element has one defined order of operations (engine/numerics.h) and depends on its
+ * own inputs only.
+ *
+ * Values are float32 in memory; `round` asks for results rounded to BF16 (compute mode BF16, at the
+ * points where the released reference rounds). Pointers do not alias unless said. No operation
+ * allocates, blocks or keeps state; any thread may call any operation on disjoint outputs. Shapes
+ * are row-major, sizes in elements. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/formats.h"
+
+/* A weight matrix [n][k] as it lies in the checkpoint. */
+struct matrix {
+        const void *data;
+        uint32_t n, k;
+        bool bf16; /* else float32 */
+};
+
+/* y[r][i] = sum over j of w[i][j] * x[r][j], for i in [first, last): the 16-lane order. */
+struct matmul {
+        const float *x;
+        size_t x_stride;
+        uint32_t n_rows;
+        struct matrix w;
+        float *y; /* y[r] starts at y + r * y_stride; output i goes to y[r][i] */
+        size_t y_stride;
+        bool round;
+        float *scratch; /* at least matmul_scratch(n_rows, k) floats, private to the call */
+};
+
+static inline size_t matmul_scratch(uint32_t n_rows, uint32_t k) {
+        return (size_t)n_rows * ((k + 15U) & ~15U);
+}
+
+/* One query position's attention over a key list in two parts (window rows, then selected rows;
+ * each ascending). Keys are values. Per head: s_i = (q . k_i) * scale; m = max s; w_i = e^(s_i -
+ * m); denominator = (16-lane sum of w) + e^(sink - m); o = (sum of w_i k_i, ascending i, one fmaf
+ * each) / denominator. With `round`, w_i is rounded for the value sum but not for the denominator,
+ * and o is rounded. */
+struct attend {
+        const float *q;       /* [n_heads][dim] */
+        const float *keys[2]; /* [n_keys[p]][dim] */
+        uint32_t n_keys[2];
+        const float *sinks; /* [n_heads] */
+        uint32_t n_heads, dim;
+        float scale;
+        bool round;
+        float *scratch; /* at least n_heads * (n_keys[0] + n_keys[1] + 16) floats */
+        float *o;       /* [n_heads][dim] */
+};
+
+#define HC_STREAMS_MAX                                                                             \
+        8 /* bounds local arrays; equals model_config.h's HC_MAX, released models have 4 */
+
+/* Coefficients of one manifold-constrained hyper-connection (DeepSeek-V4.1: single-pass mHC). */
+struct hc_mixes {
+        uint32_t hc, iterations;
+        float rms_eps, hc_eps;
+        const float *base, *scale; /* [2 hc + hc hc], [3] */
+};
+
+struct backend {
+        const char *name;
+
+        void (*matmul)(const struct matmul *m, uint32_t first, uint32_t last);
+
+        /* y = x * rsqrt(mean(x^2) + eps) * weight; weight is BF16. x and y may be the same. */
+        void (*rmsnorm)(const float *x, const uint16_t *weight, uint32_t n, float eps, bool round,
+                        float *y);
+
+        /* Rotates interleaved pairs of the last 2 * n_pairs channels of n_vectors vectors of `dim`,
+         * in place. sin is negated for the inverse rotation. */
+        void (*rope)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
+                     uint32_t n_pairs, bool inverse, bool round);
+
+        void (*row_unpack)(enum row_format format, const uint8_t *rows, uint32_t n_rows, uint32_t n,
+                           float *x);
+
+        void (*attend)(const struct attend *a);
+
+        /* s[i] = sum over heads, ascending, of w[head] * max(0, q[head] . keys[i]); keys
+         * [n_keys][dim]. */
+        void (*index_scores)(const float *q, const float *w, uint32_t n_heads, uint32_t dim,
+                             const float *keys, uint32_t n_keys, float *s);
+
+        /* Per channel the softmax of two gates weighs two values: the ratio-2 compressor. All [n].
+         */
+        void (*pool_pair)(const float *value0, const float *gate0, const float *value1,
+                          const float *gate1, uint32_t n, bool round, float *y);
+
+        /* m = (fn . x) * rsqrt(mean(x^2) + eps) is given as `fx` (the products) and x; writes
+         * pre [hc], post [hc], comb [hc][hc] (Sinkhorn-normalised; the mix sums over comb's first
+         * index). */
+        void (*hc_mixes)(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
+                         float *pre, float *post, float *comb);
+
+        /* u = sum over streams j, ascending, of pre[j] * h[j]; h [hc][n]. */
+        void (*hc_collapse)(const float *h, const float *pre, uint32_t hc, uint32_t n, bool round,
+                            float *u);
+
+        /* h'[k] = post[k] * y + sum over j, ascending, of comb[j][k] * h[j], in place. */
+        void (*hc_expand)(float *h, const float *y, const float *post, const float *comb,
+                          uint32_t hc, uint32_t n, bool round);
+
+        /* t = weight * silu(min(gate, limit)) * clamp(up, +-limit). t may be gate. */
+        void (*swiglu)(const float *gate, const float *up, uint32_t n, float limit, float weight,
+                       bool round, float *t);
+
+        /* score[i] = sqrt(softplus(z[i])). In place allowed. */
+        void (*router_scores)(const float *z, uint32_t n, float *score);
+
+        /* One position's Engram update: key [hc][n], value [n]; q_weight, k_weight BF16 [hc][n]; h
+         * [hc][n] in place. */
+        void (*engram_gate)(float *h, const float *key, const float *value,
+                            const uint16_t *q_weight, const uint16_t *k_weight, uint32_t hc,
+                            uint32_t n, float eps, bool round);
+
+        /* y += x, n elements. */
+        void (*add)(float *y, const float *x, uint32_t n, bool round);
+};
+
+extern const struct backend backend_reference;
+
+/* The fastest backend this processor runs, NULL if it has nothing better than the reference. */
+const struct backend *backend_fast(void);

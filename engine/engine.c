@@ -1,0 +1,169 @@
+#include "engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "engine/model.h"
+#include "engine/pool.h"
+#include "engine/safetensors.h"
+#include "engine/step.h"
+#include "engine/tokenizer.h"
+
+/* Tokens of one step unless asked otherwise: four prefill chunks of 128. */
+#define ROWS_MAX_DEFAULT 512
+/* A step of this many tokens is already bound by arithmetic, not by reading weights; bounds the
+ * workspace. */
+#define ROWS_MAX_LIMIT 65536
+/* More threads than this only wait for each other on the models and machines we know. */
+#define THREADS_LIMIT 256
+
+static void report(const struct engine_options *options, double done, const char *what) {
+        if (options->progress)
+                options->progress(options->userdata, done, what);
+}
+
+static int choose_backend(enum backend_kind kind, const struct backend **ret, struct error *err) {
+        const struct backend *fast = backend_fast();
+        if (kind == BACKEND_CPU && !fast)
+                return error_set(err, -ENOTSUP,
+                                 "backend cpu: this processor has neither AVX2 with FMA nor "
+                                 "AVX-512; use auto");
+        *ret = kind == BACKEND_REFERENCE || !fast ? &backend_reference : fast;
+        return 0;
+}
+
+static int load_files(struct engine *e, const struct engine_options *options, struct error *err) {
+        report(options, 0.0, "reading config.json");
+        int r = model_config_read(options->model_dir, &e->config, err);
+        if (r < 0)
+                return r;
+        report(options, 0.1, "reading tokenizer.json");
+        r = tokenizer_open(options->model_dir, &e->tokenizer, err);
+        if (r < 0)
+                return r;
+        if (tokenizer_n_ids(e->tokenizer) > e->config.vocab_size)
+                return error_set(err, -EINVAL,
+                                 "tokenizer.json has %u ids, config.json's vocab_size is %u",
+                                 tokenizer_n_ids(e->tokenizer), e->config.vocab_size);
+        report(options, 0.4, "building the n-gram hash");
+        r = engram_hash_init(&e->hash, &e->config, e->tokenizer, err);
+        if (r < 0)
+                return r;
+        report(options, 0.7, "mapping weights");
+        r = checkpoint_open(options->model_dir, &e->checkpoint, err);
+        if (r < 0)
+                return r;
+        return weights_bind(&e->weights, e->checkpoint, &e->config, err);
+}
+
+static int prepare(struct engine *e, const struct engine_options *options, struct error *err) {
+        long online = sysconf(_SC_NPROCESSORS_ONLN);
+        unsigned n_threads = options->n_threads ? options->n_threads
+                : online > 0                    ? (unsigned)online
+                                                : 1;
+        n_threads = n_threads > THREADS_LIMIT ? THREADS_LIMIT : n_threads;
+        e->rows_max = options->batch_rows_max ? options->batch_rows_max : ROWS_MAX_DEFAULT;
+        e->rows_max = e->rows_max > ROWS_MAX_LIMIT ? ROWS_MAX_LIMIT : e->rows_max;
+        e->round = options->compute == COMPUTE_BF16;
+        e->kv = &kv_memory;
+        kv_layout_init(&e->kv_layout, &e->config);
+        frontier_layout_init(&e->frontier_layout, &e->config);
+
+        report(options, 0.8, "allocating the workspace");
+        int r = rope_frequencies_init(&e->rope, &e->config);
+        if (r == 0)
+                r = pool_new(n_threads, &e->pool);
+        if (r == 0)
+                r = workspace_new(e, &e->workspace);
+        if (r < 0)
+                return error_set(err, r, "%s: no room for a workspace of %u rows and %u threads",
+                                 options->model_dir, e->rows_max, n_threads);
+        return 0;
+}
+
+int engine_open(const struct engine_options *options, struct engine **ret, struct error *err) {
+        struct engine *e = calloc(1, sizeof(*e));
+        if (!e)
+                return error_set(err, -ENOMEM, "out of memory");
+        int r = choose_backend(options->backend, &e->backend, err);
+        if (r == 0)
+                r = load_files(e, options, err);
+        if (r == 0)
+                r = prepare(e, options, err);
+        if (r < 0) {
+                engine_close(e);
+                return r;
+        }
+        report(options, 1.0, "ready");
+        *ret = e;
+        return 0;
+}
+
+struct engine *engine_close(struct engine *engine) {
+        if (!engine)
+                return NULL;
+        workspace_free(engine->workspace);
+        pool_free(engine->pool);
+        rope_frequencies_deinit(&engine->rope);
+        weights_unbind(&engine->weights);
+        checkpoint_close(engine->checkpoint);
+        engram_hash_deinit(&engine->hash);
+        tokenizer_close(engine->tokenizer);
+        free(engine);
+        return NULL;
+}
+
+const struct model_config *engine_config(const struct engine *engine) {
+        return &engine->config;
+}
+
+const struct tokenizer *engine_tokenizer(const struct engine *engine) {
+        return engine->tokenizer;
+}
+
+const char *engine_backend_name(const struct engine *engine) {
+        return engine->backend->name;
+}
+
+unsigned engine_batch_rows_max(const struct engine *engine) {
+        return engine->rows_max;
+}
+
+uint64_t engine_weight_bytes(const struct engine *engine) {
+        return engine->weights.bytes;
+}
+
+int sequence_new(struct engine *engine, struct sequence **ret) {
+        struct sequence *s = calloc(1, sizeof(*s));
+        if (!s)
+                return -ENOMEM;
+        s->engine = engine;
+        s->frontier = calloc(1, engine->frontier_layout.bytes);
+        if (!s->frontier || engine->kv->create(&engine->kv_layout, &s->kv) < 0) {
+                sequence_free(s);
+                return -ENOMEM;
+        }
+        for (uint32_t i = 0; i < NGRAM_MAX - 1; i++)
+                sequence_header(s)->history[i] = engine->hash.pad;
+        *ret = s;
+        return 0;
+}
+
+struct sequence *sequence_free(struct sequence *sequence) {
+        if (!sequence)
+                return NULL;
+        sequence->engine->kv->destroy(sequence->kv);
+        free(sequence->frontier);
+        free(sequence);
+        return NULL;
+}
+
+uint64_t sequence_position(const struct sequence *sequence) {
+        return sequence_header(sequence)->position;
+}
+
+uint64_t sequence_bytes(const struct sequence *sequence) {
+        return sequence->engine->frontier_layout.bytes + sequence->engine->kv->bytes(sequence->kv);
+}

@@ -1,0 +1,149 @@
+#include "engine/formats.h"
+
+#include <assert.h>
+#include <math.h>
+
+#include "engine/numerics.h"
+
+size_t row_bytes(enum row_format format, uint32_t n) {
+        switch (format) {
+        case ROW_FP8: return n + n / FP8_BLOCK;
+        case ROW_FP4_LATENT: return n / 2 + n / FP4_LATENT_BLOCK;
+        case ROW_FP4_KEY: return n / 2 + n / FP4_KEY_BLOCK;
+        }
+        return 0;
+}
+
+uint8_t e4m3_encode(float x) {
+        uint32_t u = float_bits(x), sign = u >> 24 & 0x80;
+        float a = fabsf(x);
+        if (a < 0x1p-6f) /* subnormal: multiples of 2^-9; eight of them are the smallest normal
+                            number's code */
+                return (uint8_t)(sign | (uint32_t)rintf(a * 512.0f));
+        u &= 0x7FFFFFFF;
+        u = (u + 0x7FFFF + (u >> 20 & 1)) >> 20; /* keep 3 mantissa bits, ties to even */
+        return (uint8_t)(sign | (u - ((127 - 7) << 3)));
+}
+
+float e4m3_decode(uint8_t code) {
+        if ((code & 0x7F) == 0x7F)
+                return NAN;
+        /* As a float's bits the code has the right digits and an exponent 120 too small, subnormals
+         * included. */
+        float a = float_from_bits((uint32_t)(code & 0x7F) << 20) * 0x1p120f;
+        return code & 0x80 ? -a : a;
+}
+
+uint8_t e2m1_encode(float x) {
+        float a = fabsf(x);
+        unsigned c = a <= 0.25f ? 0
+                : a < 0.75f     ? 1
+                : a <= 1.25f    ? 2
+                : a < 1.75f     ? 3
+                : a <= 2.5f     ? 4
+                : a < 3.5f      ? 5
+                : a <= 5.0f     ? 6
+                                : 7;
+        return (uint8_t)(c | (signbit(x) ? 8U : 0U));
+}
+
+float e2m1_decode(uint8_t code) {
+        static const float values[8] = { 0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f };
+        float a = values[code & 7];
+        return code & 8 ? -a : a;
+}
+
+float ue8m0_decode(uint8_t code) {
+        if (code == 255)
+                return NAN;
+        return code == 0 ? 0x1p-127f : float_from_bits((uint32_t)code << 23);
+}
+
+/* The ue8m0 byte of 2^ceil(log2 a), a > 0: exact on the bits, one up if any mantissa bit is set. */
+static uint8_t ue8m0_ceil(float a) {
+        uint32_t u = float_bits(a);
+        return (uint8_t)((u >> 23) + ((u & 0x7FFFFF) != 0));
+}
+
+static float block_max(const float *x, uint32_t n, float floor) {
+        float a = floor;
+        for (uint32_t i = 0; i < n; i++)
+                a = fabsf(x[i]) > a ? fabsf(x[i]) : a;
+        return a;
+}
+
+static float clamp(float x, float limit) {
+        return x > limit ? limit : x < -limit ? -limit : x;
+}
+
+/* s = 2^ceil(log2(max(|x|, 1e-4) * fl(1/448))), codes e4m3(x / s). The product is rounded to float
+ * before the log. */
+static void pack_fp8(const float *x, uint32_t n, uint8_t *row) {
+        for (uint32_t b = 0; b < n / FP8_BLOCK; b++, x += FP8_BLOCK) {
+                uint8_t scale = ue8m0_ceil(block_max(x, FP8_BLOCK, 1e-4f) * (1.0f / 448.0f));
+                float s = ue8m0_decode(scale);
+                row[n + b] = scale;
+                for (uint32_t i = 0; i < FP8_BLOCK; i++)
+                        row[b * FP8_BLOCK + i] = e4m3_encode(clamp(x[i] / s, 448.0f));
+        }
+}
+
+static void pack_fp4_block(const float *x, uint32_t n, float s, uint8_t *codes) {
+        for (uint32_t i = 0; i < n; i += 2) {
+                unsigned low = e2m1_encode(clamp(x[i] / s, 6.0f)),
+                         high = e2m1_encode(clamp(x[i + 1] / s, 6.0f));
+                codes[i / 2] = (uint8_t)(low | high << 4);
+        }
+}
+
+/* s = e4m3(max(|x|, 6 * 2^-9) / 6), a true division. */
+static void pack_fp4_latent(const float *x, uint32_t n, uint8_t *row) {
+        for (uint32_t b = 0; b < n / FP4_LATENT_BLOCK; b++) {
+                const float *block = x + b * FP4_LATENT_BLOCK;
+                uint8_t scale = e4m3_encode(
+                        clamp(block_max(block, FP4_LATENT_BLOCK, 6 * 0x1p-9f) / 6.0f, 448.0f));
+                row[n / 2 + b] = scale;
+                pack_fp4_block(block, FP4_LATENT_BLOCK, e4m3_decode(scale),
+                               row + b * FP4_LATENT_BLOCK / 2);
+        }
+}
+
+/* s = 2^ceil(log2(max(|x|, 6 * 2^-126) * fl(1/6))). */
+static void pack_fp4_key(const float *x, uint32_t n, uint8_t *row) {
+        for (uint32_t b = 0; b < n / FP4_KEY_BLOCK; b++) {
+                const float *block = x + b * FP4_KEY_BLOCK;
+                uint8_t scale =
+                        ue8m0_ceil(block_max(block, FP4_KEY_BLOCK, 6 * 0x1p-126f) * (1.0f / 6.0f));
+                row[n / 2 + b] = scale;
+                pack_fp4_block(block, FP4_KEY_BLOCK, ue8m0_decode(scale),
+                               row + b * FP4_KEY_BLOCK / 2);
+        }
+}
+
+void row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
+        assert(n % 32 == 0);
+        switch (format) {
+        case ROW_FP8: pack_fp8(x, n, ret_row); break;
+        case ROW_FP4_LATENT: pack_fp4_latent(x, n, ret_row); break;
+        case ROW_FP4_KEY: pack_fp4_key(x, n, ret_row); break;
+        }
+}
+
+void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *ret_x) {
+        switch (format) {
+        case ROW_FP8:
+                for (uint32_t i = 0; i < n; i++)
+                        ret_x[i] = e4m3_decode(row[i]) * ue8m0_decode(row[n + i / FP8_BLOCK]);
+                break;
+        case ROW_FP4_LATENT:
+                for (uint32_t i = 0; i < n; i++)
+                        ret_x[i] = e2m1_decode(row[i / 2] >> (i % 2 * 4) & 15) *
+                                e4m3_decode(row[n / 2 + i / FP4_LATENT_BLOCK]);
+                break;
+        case ROW_FP4_KEY:
+                for (uint32_t i = 0; i < n; i++)
+                        ret_x[i] = e2m1_decode(row[i / 2] >> (i % 2 * 4) & 15) *
+                                ue8m0_decode(row[n / 2 + i / FP4_KEY_BLOCK]);
+                break;
+        }
+}

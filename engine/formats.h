@@ -1,0 +1,39 @@
+/* Small number formats and the row codecs built on them: what the model was trained to read.
+ *
+ *   e4m3  FP8, OCP e4m3fn: sign, 4 exponent bits (bias 7), 3 mantissa bits; 448 is the largest,
+ * 0x7F is NaN e2m1  FP4: sign and {0, .5, 1, 1.5, 2, 3, 4, 6} ue8m0 scale byte b = 2^(b-127)
+ *
+ * Three row formats (DeepSeek-V4.1's fake quantisations; storing the codes is lossless, since the
+ * model only ever sees the dequantised values, all of which BF16 holds exactly):
+ *
+ *   row         block  scale  bytes for n values      layout
+ *   fp8_row     32     ue8m0  n + n/32                codes, then scales
+ *   fp4_latent  16     e4m3   n/2 + n/16              codes (low nibble first), then scales
+ *   fp4_key     32     ue8m0  n/2 + n/32              codes (low nibble first), then scales
+ *
+ * Pure functions; any thread. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define FP8_BLOCK        32
+#define FP4_LATENT_BLOCK 16
+#define FP4_KEY_BLOCK    32
+
+enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY };
+
+size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 */
+
+/* Quantises n floats. Finite input expected; NaN gives some code (the engine finds NaN in the
+ * residual stream). */
+void row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row);
+
+/* Dequantises one row to floats. */
+void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *ret_x);
+
+uint8_t e4m3_encode(float x); /* |x| <= 448, nearest, ties to even */
+float e4m3_decode(uint8_t code);
+uint8_t e2m1_encode(float x); /* |x| <= 6, nearest, ties to the even code */
+float e2m1_decode(uint8_t code);
+float ue8m0_decode(uint8_t code);

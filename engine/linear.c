@@ -1,0 +1,48 @@
+#include "engine/pool.h"
+#include "engine/step.h"
+
+/* Multiply-adds below which handing work to another thread costs more than it saves (about 100 us
+ * of one core). */
+#define PARALLEL_WORK_MIN (1ULL << 21)
+
+struct linear_job {
+        const struct backend *backend;
+        const struct worker_scratch *worker;
+        struct matmul m;
+};
+
+static void run(void *context, uint32_t first, uint32_t last, unsigned worker) {
+        struct linear_job *job = context;
+        struct matmul m = job->m;
+        m.scratch = job->worker[worker].matmul;
+        job->backend->matmul(&m, first, last);
+}
+
+static void linear_strided(struct step *step, const struct matrix *w, const float *x,
+                           size_t x_stride, uint32_t n_rows, float *y, size_t y_stride,
+                           bool round) {
+        struct linear_job job = {
+                .backend = step->engine->backend,
+                .worker = step->ws->worker,
+                .m = { x, x_stride, n_rows, *w, y, y_stride, round, NULL },
+        };
+        uint64_t work = (uint64_t)n_rows * w->n * w->k;
+        uint32_t pieces = work < PARALLEL_WORK_MIN ? 1 : pool_n_workers(step->engine->pool);
+        pool_run(step->engine->pool, w->n, (w->n + pieces - 1) / pieces, run, &job);
+}
+
+void linear(struct step *step, const struct matrix *w, const float *x, uint32_t n_rows, float *y,
+            bool round) {
+        linear_strided(step, w, x, w->k, n_rows, y, w->n, round);
+}
+
+void linear_grouped(struct step *step, const struct matrix *w, uint32_t n_groups, const float *x,
+                    uint32_t n_rows, float *y, bool round) {
+        uint32_t n = w->n / n_groups;
+        size_t row = (size_t)n * w->k * (w->bf16 ? sizeof(uint16_t) : sizeof(float));
+        for (uint32_t g = 0; g < n_groups; g++) {
+                struct matrix group = { (const uint8_t *)w->data + g * row, n, w->k, w->bf16 };
+                linear_strided(step, &group, x + (size_t)g * w->k, (size_t)n_groups * w->k, n_rows,
+                               y + (size_t)g * n, w->n, round);
+        }
+}

@@ -1,0 +1,56 @@
+/* What `struct engine` and `struct sequence` are made of: shared by the files of this folder only.
+ */
+#pragma once
+
+#include "engine/backend.h"
+#include "engine/engine.h"
+#include "engine/engram_hash.h"
+#include "engine/kv.h"
+#include "engine/rope.h"
+#include "engine/weights.h"
+
+struct checkpoint;
+struct pool;
+struct workspace;
+
+struct engine {
+        /* Immutable after engine_open(): */
+        struct model_config config;
+        struct checkpoint *checkpoint;
+        struct weights weights;
+        struct tokenizer *tokenizer;
+        struct engram_hash hash;
+        struct rope_frequencies rope;
+        struct kv_layout kv_layout;
+        struct frontier_layout frontier_layout;
+        const struct backend *backend;
+        const struct kv_operations *kv;
+        bool round; /* activations rounded to BF16 */
+
+        /* Owned by the thread that steps: */
+        struct pool *pool;
+        struct workspace *workspace;
+        unsigned rows_max;
+};
+
+struct sequence {
+        struct engine *engine;
+        struct kv *kv;
+        uint8_t *frontier; /* frontier_layout.bytes */
+};
+
+static inline struct frontier_header *sequence_header(const struct sequence *sequence) {
+        return (struct frontier_header *)(void *)sequence->frontier;
+}
+
+static inline uint8_t *sequence_window(const struct sequence *sequence, uint32_t layer) {
+        const struct frontier_layout *f = &sequence->engine->frontier_layout;
+        return sequence->frontier + f->window_offset +
+                (size_t)layer * sequence->engine->config.window * f->window_row_bytes;
+}
+
+/* The open ratio-2 group of a layer: value, then gate, head_dim floats each. */
+static inline float *sequence_group(const struct sequence *sequence, uint32_t layer) {
+        return (float *)(void *)(sequence->frontier +
+                                 sequence->engine->frontier_layout.group_offset[layer]);
+}

@@ -1,0 +1,26 @@
+/* Rotary position tables: one frequency per channel pair, cosine and sine per position.
+ * Source: DeepSeek-V4.1 configuration (rope_theta for window-only layers; compress_rope_theta with
+ * YaRN for layers with compressed rows). Pure; any thread. */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/model_config.h"
+
+/* Pairs per vector: rope_dim of released models is 64; bounds tables on the stack. model_config
+ * refuses more. */
+#define ROPE_PAIRS_MAX 128
+
+struct rope_frequencies {
+        uint32_t n_pairs;
+        float *main, *compress; /* [n_pairs] radians per position; `main` owns both */
+};
+
+int rope_frequencies_init(struct rope_frequencies *ret,
+                          const struct model_config *config); /* 0 or -ENOMEM */
+void rope_frequencies_deinit(struct rope_frequencies *frequencies);
+
+/* cos and sin of position * frequency[i]; the product is rounded to float32 first, as the released
+ * code does. */
+void rope_table(const float *frequency, uint32_t n_pairs, uint64_t position, float *ret_cos,
+                float *ret_sin);

@@ -1,0 +1,110 @@
+/* One step in flight: the batch as rows, and the workspace its layers share.
+ *
+ * All tokens of all parts form one list of rows; dense operations run over all rows, attention
+ * looks up each row's sequence. Buffers are allocated once for rows_max rows; those that grow with
+ * the context are grown at the start of a step, before anything is changed. Sizes: R rows, D
+ * hidden, H heads. */
+#pragma once
+
+#include "engine/model.h"
+
+/* Query rows that share one unpacking of the index keys, and keys unpacked at a time: 256 keys of
+ * 128 floats are 128 KiB, which stays in the second-level cache. */
+#define INDEX_ROWS_TILE 8
+#define INDEX_KEYS_TILE 256
+
+/* Bounds a packed row on the stack; released models have 128. model_config refuses more. */
+#define INDEX_HEAD_DIM_MAX 512
+
+/* Private to one worker. */
+struct worker_scratch {
+        float *matmul;   /* [R][widest input] */
+        float *attend;   /* [H][window + topk + 16] */
+        uint8_t *packed; /* rows copied out of the streams */
+        float *keys;     /* the same, unpacked */
+        float *scores;   /* [INDEX_ROWS_TILE][n_keys_max] */
+        float *blocks;   /* [n_keys_max] best score per candidate block */
+        uint64_t *order; /* [n_keys_max] */
+        uint32_t *list;  /* [n_keys_max] key numbers of the candidate blocks */
+};
+
+struct workspace {
+        uint64_t *position;       /* [R] */
+        uint32_t *part;           /* [R] index into the batch's parts */
+        float *h;                 /* [R][hc][D] residual streams */
+        float *pre, *post, *comb; /* [R][hc], [R][hc], [R][hc][hc] */
+        float *next_pre;
+        float *fx;              /* [R][2 hc + hc hc] */
+        float *x, *y;           /* [R][D] a sublayer's normed input and output */
+        float *cos[2], *sin[2]; /* [R][rope pairs]: 0 main, 1 compress */
+
+        float *qr, *q, *o, *z; /* [R][q_lora], [R][H head_dim] twice, [R][groups o_lora] */
+        float *kv;             /* [R][head_dim] */
+        uint8_t *window_rows;  /* [R][window_row_bytes] this step's rows, packed */
+        float *window_keys;    /* all parts' visible window rows, unpacked; grows */
+        size_t window_keys_max;
+        size_t *window_start; /* [R parts] row offset of a part in window_keys */
+
+        float *group_value, *group_gate;   /* [R][head_dim] */
+        float *latent, *index_key;         /* [R][head_dim], [R][index_head_dim] */
+        uint8_t *stream_rows;              /* [R][longest stream row] */
+        float *index_q, *index_w;          /* [R][index heads][index_head_dim], [R][index heads] */
+        uint32_t *selected, *n_selected;   /* [R][topk], [R]: of the last index source */
+        uint32_t *candidate, *n_candidate; /* [R][candidate_blocks], [R] */
+
+        float *router;        /* [R][experts] */
+        float *router_biased; /* [experts] scores plus bias of one row */
+        uint64_t *router_order;
+        uint32_t *expert;                       /* [R][experts_per_token] ascending */
+        float *expert_weight;                   /* [R][experts_per_token] */
+        uint32_t *expert_rows;                  /* [R] rows that chose the current expert, */
+        float *expert_row_weight;               /* [R] and their weights for it */
+        float *expert_x, *gate, *up, *expert_y; /* [R][D], [R][F], [R][F], [R][D] */
+
+        uint32_t *compressed_ids; /* [R + ngram history] */
+        float *engram_x;          /* [R][rows per token * head_dim] */
+        float *engram_kv;         /* [R][(hc + 1) D] */
+
+        struct worker_scratch *worker;
+        unsigned n_workers;
+        uint32_t n_keys_max; /* grows */
+
+        void **block; /* everything above that is fixed in size, for freeing */
+        size_t n_blocks;
+};
+
+int workspace_new(const struct engine *engine, struct workspace **ret); /* 0 or -ENOMEM */
+struct workspace *workspace_free(struct workspace *workspace);
+
+/* Room for n_keys index keys per row and n_window_rows unpacked window rows in all. 0 or -ENOMEM.
+ */
+int workspace_grow(struct workspace *workspace, const struct engine *engine, uint32_t n_keys,
+                   size_t n_window_rows);
+
+struct step {
+        struct engine *engine;
+        struct workspace *ws;
+        const struct batch_part *parts;
+        size_t n_parts;
+        uint32_t n_rows;
+        uint32_t *first_row; /* [n_parts] */
+};
+
+/* y = x w^T for n_rows rows of the step's size, split over the pool by outputs. */
+void linear(struct step *step, const struct matrix *w, const float *x, uint32_t n_rows, float *y,
+            bool round);
+
+/* Block-diagonal: group g of x (w->k wide each) meets rows [g n/groups, (g+1) n/groups) of w. */
+void linear_grouped(struct step *step, const struct matrix *w, uint32_t n_groups, const float *x,
+                    uint32_t n_rows, float *y, bool round);
+
+/* Normed input ws->x to output ws->y, for all rows. */
+void attention_layer(struct step *step, uint32_t layer);
+void moe_layer(struct step *step, uint32_t layer);
+
+/* Inside attention: append the rows that close in this step; choose rows to attend. */
+void compressor_append(struct step *step, uint32_t layer);
+void indexer_select(struct step *step, uint32_t layer);
+
+/* ws->h in place. */
+void engram_layer(struct step *step, uint32_t layer);

@@ -1,0 +1,189 @@
+#include "engine/weights.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/error.h"
+#include "engine/safetensors.h"
+
+/* Where names are built and tensors taken from; the first error sticks, so that a layer reads as a
+ * list. */
+struct binder {
+        const struct checkpoint *checkpoint;
+        struct error *err;
+        int r;
+        uint64_t bytes;
+        char prefix[96];
+};
+
+static void set_prefix(struct binder *b, const char *format, ...)
+        __attribute__((format(printf, 2, 3)));
+static void set_prefix(struct binder *b, const char *format, ...) {
+        va_list args;
+        va_start(args, format);
+        vsnprintf(b->prefix, sizeof(b->prefix), format, args);
+        va_end(args);
+}
+
+static const void *take(struct binder *b, const char *name, enum dtype dtype, unsigned n_dims,
+                        const uint64_t *shape) {
+        if (b->r < 0)
+                return NULL;
+        char full[160];
+        snprintf(full, sizeof(full), "%s%s", b->prefix, name);
+        const struct tensor *t;
+        b->r = checkpoint_require(b->checkpoint, full, dtype, n_dims, shape, &t, b->err);
+        if (b->r < 0)
+                return NULL;
+        size_t align = dtype == DTYPE_F32 ? sizeof(float)
+                : dtype == DTYPE_BF16     ? sizeof(uint16_t)
+                                          : 1;
+        if ((uintptr_t)t->data % align != 0) {
+                b->r = error_set(b->err, -EINVAL,
+                                 "tensor '%s': its data is not aligned to %zu bytes", full, align);
+                return NULL;
+        }
+        b->bytes += t->bytes;
+        return t->data;
+}
+
+static struct matrix take_matrix(struct binder *b, const char *name, enum dtype dtype, uint64_t n,
+                                 uint64_t k) {
+        const void *data = take(b, name, dtype, 2, (uint64_t[]){ n, k });
+        return (struct matrix){ data, (uint32_t)n, (uint32_t)k, dtype == DTYPE_BF16 };
+}
+
+static const uint16_t *take_bf16(struct binder *b, const char *name, uint64_t n) {
+        return take(b, name, DTYPE_BF16, 1, &n);
+}
+
+static const float *take_f32(struct binder *b, const char *name, uint64_t n) {
+        return take(b, name, DTYPE_F32, 1, &n);
+}
+
+static void bind_hc(struct binder *b, const struct model_config *c, const char *which,
+                    struct hc_weights *hc) {
+        char name[32];
+        uint64_t n = 2 * c->hc + (uint64_t)c->hc * c->hc;
+        snprintf(name, sizeof(name), "hc_%s_fn", which);
+        hc->fn = take_matrix(b, name, DTYPE_F32, n, (uint64_t)c->hc * c->hidden_size);
+        snprintf(name, sizeof(name), "hc_%s_base", which);
+        hc->base = take_f32(b, name, n);
+        snprintf(name, sizeof(name), "hc_%s_scale", which);
+        hc->scale = take_f32(b, name, 3);
+}
+
+static void bind_attention(struct binder *b, const struct model_config *c,
+                           const struct layer_config *layer, struct layer_weights *w) {
+        uint64_t d = c->hidden_size, heads = (uint64_t)c->n_heads * c->head_dim;
+        w->wq_a = take_matrix(b, "attn.wq_a.weight", DTYPE_BF16, c->q_lora_rank, d);
+        w->q_norm = take_bf16(b, "attn.q_norm.weight", c->q_lora_rank);
+        w->wq_b = take_matrix(b, "attn.wq_b.weight", DTYPE_BF16, heads, c->q_lora_rank);
+        w->wkv = take_matrix(b, "attn.wkv.weight", DTYPE_BF16, c->head_dim, d);
+        w->kv_norm = take_bf16(b, "attn.kv_norm.weight", c->head_dim);
+        w->sinks = take_f32(b, "attn.attn_sink", c->n_heads);
+        uint64_t o = (uint64_t)c->o_groups * c->o_lora_rank;
+        w->wo_a = take_matrix(b, "attn.wo_a.weight", DTYPE_BF16, o, heads / c->o_groups);
+        w->wo_b = take_matrix(b, "attn.wo_b.weight", DTYPE_BF16, d, o);
+        if (layer->owns_kv) {
+                w->compress_kv =
+                        take_matrix(b, "attn.compressor.wkv.weight", DTYPE_BF16, c->head_dim, d);
+                if (layer->compress_ratio == 2)
+                        w->compress_gate = take_matrix(b, "attn.compressor.wgate.weight",
+                                                       DTYPE_BF16, c->head_dim, d);
+                w->compress_norm = take_bf16(b, "attn.compressor.norm.weight", c->head_dim);
+                w->index_k = take_matrix(b, "attn.indexer.wk.weight", DTYPE_BF16, c->index_head_dim,
+                                         c->head_dim);
+                w->index_k_norm = take_bf16(b, "attn.indexer.k_norm.weight", c->index_head_dim);
+        }
+        if (layer->owns_index) {
+                uint64_t n = (uint64_t)c->index_n_heads * c->index_head_dim;
+                w->index_q =
+                        take_matrix(b, "attn.indexer.wq_b.weight", DTYPE_BF16, n, c->q_lora_rank);
+                w->index_weights = take_matrix(b, "attn.indexer.weights_proj.weight", DTYPE_BF16,
+                                               c->index_n_heads, d);
+        }
+}
+
+static void bind_mlp(struct binder *b, uint64_t d, uint64_t f, struct mlp_weights *w) {
+        w->gate = take_matrix(b, "w1.weight", DTYPE_BF16, f, d);
+        w->up = take_matrix(b, "w3.weight", DTYPE_BF16, f, d);
+        w->down = take_matrix(b, "w2.weight", DTYPE_BF16, d, f);
+}
+
+static void bind_moe(struct binder *b, const struct model_config *c, uint32_t l,
+                     struct layer_weights *w) {
+        w->router = take_matrix(b, "ffn.gate.weight", DTYPE_BF16, c->n_experts, c->hidden_size);
+        w->router_bias = take_f32(b, "ffn.gate.bias", c->n_experts);
+        set_prefix(b, "layers.%u.ffn.shared_experts.", l);
+        bind_mlp(b, c->hidden_size, (uint64_t)c->expert_dim * c->n_shared_experts, &w->shared);
+        for (uint32_t e = 0; e < c->n_experts; e++) {
+                set_prefix(b, "layers.%u.ffn.experts.%u.", l, e);
+                bind_mlp(b, c->hidden_size, c->expert_dim, &w->experts[e]);
+        }
+}
+
+static void bind_engram(struct binder *b, const struct model_config *c, int table,
+                        struct engram_weights *w) {
+        uint64_t rows = c->engram_rows[table], d = c->hidden_size;
+        uint64_t n_rows = (uint64_t)(c->engram_ngram_max - 1) * c->engram_n_heads;
+        w->codes = take(b, "engram.embed.weight", DTYPE_F8_E4M3, 2,
+                        (uint64_t[]){ rows, c->engram_head_dim });
+        w->scales = take(b, "engram.embed.scale", DTYPE_F8_E8M0, 2,
+                         (uint64_t[]){ rows, c->engram_head_dim / FP8_BLOCK });
+        w->wkv = take_matrix(b, "engram.wkv.weight", DTYPE_BF16, (c->hc + 1) * d,
+                             n_rows * c->engram_head_dim);
+        w->q_weight = take(b, "engram.q_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
+        w->k_weight = take(b, "engram.k_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
+}
+
+static void bind_layer(struct binder *b, const struct model_config *c, uint32_t l,
+                       struct layer_weights *w) {
+        const struct layer_config *layer = &c->layer[l];
+        set_prefix(b, "layers.%u.", l);
+        w->attn_norm = take_bf16(b, "attn_norm.weight", c->hidden_size);
+        w->ffn_norm = take_bf16(b, "ffn_norm.weight", c->hidden_size);
+        bind_hc(b, c, "attn", &w->hc_attn);
+        bind_hc(b, c, "ffn", &w->hc_ffn);
+        bind_attention(b, c, layer, w);
+        if (layer->engram >= 0)
+                bind_engram(b, c, layer->engram, &w->engram);
+        bind_moe(b, c, l, w);
+}
+
+int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
+                 const struct model_config *config, struct error *err) {
+        struct weights w = { 0 };
+        struct binder b = { .checkpoint = checkpoint, .err = err };
+
+        w.layer = calloc(config->n_layers, sizeof(*w.layer));
+        w.experts = calloc((size_t)config->n_layers * config->n_experts, sizeof(*w.experts));
+        if (!w.layer || !w.experts)
+                b.r = error_set(err, -ENOMEM, "out of memory for %u layers' tensor tables",
+                                config->n_layers);
+
+        w.embed = take_matrix(&b, "embed.weight", DTYPE_BF16, config->vocab_size,
+                              config->hidden_size);
+        w.head =
+                take_matrix(&b, "head.weight", DTYPE_BF16, config->vocab_size, config->hidden_size);
+        w.norm = take_bf16(&b, "norm.weight", config->hidden_size);
+        for (uint32_t l = 0; b.r == 0 && l < config->n_layers; l++) {
+                w.layer[l].experts = w.experts + (size_t)l * config->n_experts;
+                bind_layer(&b, config, l, &w.layer[l]);
+        }
+        if (b.r < 0) {
+                weights_unbind(&w);
+                return b.r;
+        }
+        w.bytes = b.bytes;
+        *ret = w;
+        return 0;
+}
+
+void weights_unbind(struct weights *weights) {
+        free(weights->layer);
+        free(weights->experts);
+        *weights = (struct weights){ 0 };
+}

@@ -1,0 +1,66 @@
+/* A checkpoint's tensors bound to their places in the model. Nothing is copied: pointers into the
+ * mapped checkpoint, which must outlive them. Immutable after weights_bind(); any thread. */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/backend.h"
+#include "engine/model_config.h"
+
+struct checkpoint;
+struct error;
+
+struct hc_weights {
+        struct matrix fn;          /* [2 hc + hc hc][hc D] float32 */
+        const float *base, *scale; /* [2 hc + hc hc], [3] */
+};
+
+struct mlp_weights {
+        struct matrix gate, up, down; /* w1, w3 [F][D]; w2 [D][F] */
+};
+
+struct engram_weights {
+        const uint8_t *codes, *scales; /* [rows][head_dim] e4m3, [rows][head_dim / 32] ue8m0 */
+        struct matrix wkv;             /* [(hc + 1) D][n_rows head_dim] */
+        const uint16_t *q_weight, *k_weight; /* [hc][D] BF16 */
+};
+
+struct layer_weights {
+        struct hc_weights hc_attn, hc_ffn;
+        const uint16_t *attn_norm, *ffn_norm; /* [D] BF16 */
+
+        struct matrix wq_a, wq_b, wkv, wo_a, wo_b; /* wo_a: [groups lora][heads/groups head_dim] */
+        const uint16_t *q_norm, *kv_norm;
+        const float *sinks; /* [heads] */
+
+        /* Only where the layer owns its compressed rows: */
+        struct matrix compress_kv, compress_gate; /* [head_dim][D]; gate at ratio 2 only */
+        const uint16_t *compress_norm;
+        struct matrix index_k; /* [index_head_dim][head_dim] */
+        const uint16_t *index_k_norm;
+
+        /* Only where the layer selects: */
+        struct matrix index_q,
+                index_weights; /* [index heads index_head_dim][q_lora], [index heads][D] */
+
+        struct matrix router; /* [experts][D] */
+        const float *router_bias;
+        struct mlp_weights shared;
+        struct mlp_weights *experts; /* [experts], owned by `weights` */
+
+        struct engram_weights engram;
+};
+
+struct weights {
+        struct matrix embed, head; /* [vocab][D] */
+        const uint16_t *norm;
+        struct layer_weights *layer; /* [n_layers] */
+        struct mlp_weights *experts; /* [n_layers][n_experts], backing store */
+        uint64_t bytes;              /* of all bound tensors */
+};
+
+/* Every tensor of the architecture must be there with the right type and shape; the message names
+ * the first that is not. Draft and vision tensors are left alone. */
+int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
+                 const struct model_config *config, struct error *err);
+void weights_unbind(struct weights *weights); /* safe on a zeroed struct */
