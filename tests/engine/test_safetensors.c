@@ -303,6 +303,8 @@ static void test_an_index_that_lies_is_refused(void **state) {
         expect_folder_refused(sharded(MAP("\"a\":\"../one.safetensors\"")), -EINVAL,
                               "not a plain file name");
         expect_folder_refused(sharded(MAP("\"a\":\"..\"")), -EINVAL, "not a plain file name");
+        expect_folder_refused(sharded(MAP("\"a\":\"./one.safetensors\"")), -EINVAL,
+                              "not a plain file name");
         expect_folder_refused(sharded(MAP("\"a\":\"\"")), -EINVAL, "not a plain file name");
         expect_folder_refused(sharded(MAP("\"a\":1")), -EINVAL, "is not a string");
         expect_folder_refused(sharded(MAP("")), -EINVAL, "no weight_map");
