@@ -77,7 +77,8 @@ static int wait_readable(int fd, uint64_t timeout_ms) {
         uint64_t end_ns = clock_ns() + timeout_ms * NS_PER_MS;
         for (;;) {
                 uint64_t now_ns = clock_ns();
-                int left_ms = now_ns < end_ns ? (int)((end_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS) : 0;
+                int left_ms =
+                        now_ns < end_ns ? (int)((end_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS) : 0;
                 struct pollfd poll_fd = { fd, POLLIN, 0 };
                 int r = poll(&poll_fd, 1, left_ms);
                 if (r != 0 && !(r < 0 && errno == EINTR))

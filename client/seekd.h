@@ -312,7 +312,7 @@ SEEKD_API struct seekd_request *seekd_request_free(struct seekd_request *request
 /* The descriptor to poll; stays the client's: neither read nor close it. Since 0.1. */
 SEEKD_API int seekd_fd(const struct seekd_client *client);
 
-/* The events to poll it for now: POLLIN, or POLLIN | POLLOUT while something waits to be sent.
+/* The events to poll it for: POLLIN, or POLLIN | POLLOUT while something waits to be sent.
  * Since 0.1. */
 SEEKD_API int seekd_events(const struct seekd_client *client);
 

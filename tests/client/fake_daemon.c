@@ -27,27 +27,40 @@ static void *run(void *userdata) {
         return NULL;
 }
 
-void fake_start(struct fake_daemon *daemon, fake_script script) {
-        *daemon = (struct fake_daemon){ .script = script, .socket = -1 };
-        strcpy(daemon->dir, "/tmp/seekd-test-XXXXXX");
-        CHECK(mkdtemp(daemon->dir));
-        snprintf(daemon->path, sizeof(daemon->path), "%s/sock", daemon->dir);
+void fake_listen(struct fake_daemon *daemon, const char *path) {
+        *daemon = (struct fake_daemon){ .socket = -1 };
         struct sockaddr_un address = { .sun_family = AF_UNIX };
-        strcpy(address.sun_path, daemon->path);
+        CHECK(strlen(path) < sizeof(daemon->path));
+        strcpy(daemon->path, path);
+        strcpy(address.sun_path, path);
         daemon->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
         CHECK(daemon->listener >= 0);
         CHECK(bind(daemon->listener, (struct sockaddr *)&address, sizeof(address)) == 0);
         CHECK(listen(daemon->listener, 4) == 0);
+}
+
+void fake_close(struct fake_daemon *daemon) {
+        close(daemon->listener);
+        unlink(daemon->path);
+        arena_deinit(&daemon->arena);
+        free(daemon->buffer);
+}
+
+void fake_start(struct fake_daemon *daemon, fake_script script) {
+        char dir[] = "/tmp/seekd-test-XXXXXX";
+        CHECK(mkdtemp(dir));
+        char path[sizeof(dir) + 8];
+        snprintf(path, sizeof(path), "%s/sock", dir);
+        fake_listen(daemon, path);
+        strcpy(daemon->dir, dir);
+        daemon->script = script;
         CHECK(pthread_create(&daemon->thread, NULL, run, daemon) == 0);
 }
 
 void fake_stop(struct fake_daemon *daemon) {
         pthread_join(daemon->thread, NULL);
-        close(daemon->listener);
-        unlink(daemon->path);
+        fake_close(daemon);
         rmdir(daemon->dir);
-        arena_deinit(&daemon->arena);
-        free(daemon->buffer);
 }
 
 static void wait_readable(struct fake_daemon *daemon) {

@@ -25,10 +25,14 @@ struct fake_daemon {
         uint8_t *buffer; /* its bytes */
 };
 
-/* Listens at daemon->path and runs `script` in a thread. */
+/* Listens at a path of its own and runs `script` in a thread. */
 void fake_start(struct fake_daemon *daemon, fake_script script);
 /* Waits for the script's end and removes everything. */
 void fake_stop(struct fake_daemon *daemon);
+
+/* The same without a thread, at `path`: for a program that is nothing else. */
+void fake_listen(struct fake_daemon *daemon, const char *path);
+void fake_close(struct fake_daemon *daemon);
 
 /* For scripts. A failure here aborts the test program with a message: the fake itself must not be
  * what is wrong. */

@@ -1,0 +1,226 @@
+/* One completion from options to exit code: connect, submit, stream, report. */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "client/seek/seek.h"
+
+#define PROGRESS_INTERVAL_MS 100
+
+static bool parse_class(const char *name, int *ret) {
+        static const char *const names[] = { NULL, "interactive", "turn", "agent", "background" };
+        for (int i = 1; i < (int)(sizeof(names) / sizeof(names[0])); i++) {
+                if (strcmp(name, names[i]) == 0) {
+                        *ret = i;
+                        return true;
+                }
+        }
+        usage_error("--class: '%s' is none of interactive, turn, agent, background", name);
+        return false;
+}
+
+static bool add_stop(struct generation *generation, const char *text) {
+        if (generation->params.n_stop == STOP_STRINGS_MAX) {
+                usage_error("--stop: more than %d times", STOP_STRINGS_MAX);
+                return false;
+        }
+        generation->stop[generation->params.n_stop++] = text;
+        generation->params.stop = generation->stop;
+        return true;
+}
+
+bool generation_take_option(struct generation *generation, int option, const char *argument) {
+        struct seekd_params *params = &generation->params;
+        switch (option) {
+        case OPTION_MAX_TOKENS:
+                return parse_u32("--max-tokens", argument, 0, INT32_MAX, &params->max_tokens);
+        case OPTION_TEMPERATURE:
+                return parse_float("--temperature", argument, 0, 100, &params->temperature);
+        case OPTION_TOP_K: return parse_u32("--top-k", argument, 0, INT32_MAX, &params->top_k);
+        case OPTION_TOP_P: return parse_float("--top-p", argument, 0, 1, &params->top_p);
+        case OPTION_MIN_P: return parse_float("--min-p", argument, 0, 1, &params->min_p);
+        case OPTION_SEED:
+                params->seed_given = 1;
+                return parse_u64("--seed", argument, 0, UINT64_MAX, &params->seed);
+        case OPTION_STOP: return add_stop(generation, argument);
+        case OPTION_CLASS: return parse_class(argument, &params->service);
+        case OPTION_SPECIAL: params->flags |= SEEKD_PARSE_SPECIAL; return true;
+        case OPTION_STATS: generation->stats = true; return true;
+        case OPTION_JSON: generation->json = true; return true;
+        case OPTION_SOCKET: generation->socket_path = argument; return true;
+        default: return false; /* getopt_long() has said what is wrong */
+        }
+}
+
+/* What has come, and where it goes. */
+struct output {
+        bool json;   /* keep everything for the end */
+        bool broken; /* standard output takes no more */
+        struct progress_line progress;
+        char *text;
+        size_t n_text, text_capacity;
+        uint32_t *tokens;
+        size_t n_tokens, tokens_capacity;
+        struct seekd_result result;
+};
+
+static bool grow(void **array, size_t *capacity, size_t needed, size_t item_bytes) {
+        if (needed <= *capacity)
+                return true;
+        size_t larger = *capacity * 2 > needed ? *capacity * 2 : needed + 256;
+        void *p = realloc(*array, larger * item_bytes);
+        if (!p)
+                return false;
+        *array = p;
+        *capacity = larger;
+        return true;
+}
+
+static int keep_piece(struct output *output, const struct seekd_piece *piece) {
+        if (!grow((void **)&output->text, &output->text_capacity,
+                  output->n_text + piece->text_bytes, 1) ||
+            !grow((void **)&output->tokens, &output->tokens_capacity, output->n_tokens + 1,
+                  sizeof(uint32_t))) {
+                output->broken = true;
+                return 1;
+        }
+        if (piece->text_bytes > 0)
+                memcpy(output->text + output->n_text, piece->text, piece->text_bytes);
+        output->n_text += piece->text_bytes;
+        if (piece->has_token)
+                output->tokens[output->n_tokens++] = piece->token;
+        return 0;
+}
+
+static int take_piece(void *userdata, const struct seekd_piece *piece) {
+        struct output *output = userdata;
+        output->progress.enabled = false;
+        progress_clear(&output->progress);
+        if (output->json)
+                return keep_piece(output, piece);
+        if (fwrite(piece->text, 1, piece->text_bytes, stdout) == piece->text_bytes &&
+            fflush(stdout) == 0)
+                return 0;
+        output->broken = true;
+        return 1;
+}
+
+static void take_result(void *userdata, struct seekd_request *request,
+                        const struct seekd_result *result) {
+        (void)request;
+        struct output *output = userdata;
+        output->result = *result;
+}
+
+/* Dispatches until the request is over. An interrupt cancels it, which keeps what has come; a
+ * second one is final. Returns whether there was one. */
+static bool wait_for_end(struct seekd_client *client, struct seekd_request *request,
+                         struct output *output, int signal_fd) {
+        bool interrupted = false;
+        while (!seekd_finished(request)) {
+                progress_show(&output->progress, client, request);
+                struct pollfd fds[] = {
+                        { seekd_fd(client), (short)seekd_events(client), 0 },
+                        { signal_fd, POLLIN, 0 },
+                };
+                poll(fds, 2, output->progress.enabled ? PROGRESS_INTERVAL_MS : -1);
+                struct signalfd_siginfo info;
+                if ((fds[1].revents & POLLIN) &&
+                    read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+                        progress_clear(&output->progress);
+                        if (interrupted)
+                                _exit(EXIT_INTERRUPTED);
+                        interrupted = true;
+                        seekd_cancel(request);
+                }
+                seekd_dispatch(client, 0);
+        }
+        progress_clear(&output->progress);
+        return interrupted;
+}
+
+/* What the end means for the exit code, when the daemon had no error to report. */
+static int exit_code_of_finish(int finish, bool interrupted) {
+        if (interrupted)
+                return EXIT_INTERRUPTED;
+        switch (finish) {
+        case SEEKD_FINISH_SHUTDOWN:
+                fputs("seek: the daemon stopped before the text was complete\n", stderr);
+                return EXIT_LOST;
+        case SEEKD_FINISH_SLOW_CONSUMER:
+                fputs("seek: the output was not read for too long; the daemon gave up\n", stderr);
+                return EXIT_LOST;
+        case SEEKD_FINISH_CANCELLED: return EXIT_FAILED;
+        default: return EXIT_DONE;
+        }
+}
+
+static int report(const struct generation *generation, const struct output *output,
+                  bool interrupted) {
+        const struct seekd_result *result = &output->result;
+        int exit_code = EXIT_DONE;
+        if (!output->json && output->n_text == 0 && isatty(STDOUT_FILENO))
+                fputc('\n', stdout); /* a prompt of the shell starts on a line of its own */
+        if (output->broken) {
+                fputs("seek: the output could not be kept or written\n", stderr);
+                exit_code = EXIT_FAILED;
+        } else if (result->code < 0) {
+                fflush(stdout);
+                exit_code = report_failure(result->code, result->error, false);
+        } else {
+                exit_code = exit_code_of_finish(result->finish, interrupted);
+        }
+        if (generation->stats && result->code == 0)
+                print_stats(result);
+        if (output->json && !output->broken) {
+                int r = print_json(generation_json(result, output->text ? output->text : "",
+                                                   output->n_text, output->tokens,
+                                                   output->n_tokens));
+                exit_code = exit_code == EXIT_DONE ? r : exit_code;
+        }
+        return exit_code;
+}
+
+static int run_with(const struct generation *generation, struct seekd_client *client,
+                    struct output *output) {
+        sigset_t signals;
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGTERM);
+        sigprocmask(SIG_BLOCK, &signals, NULL);
+        CLEANUP_CLOSE int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (signal_fd < 0)
+                return report_failure(SEEKD_E_SYSTEM, strerror(errno), generation->json);
+
+        struct seekd_request *request;
+        int code = seekd_submit(client, &generation->params, take_piece, take_result, output,
+                                &request);
+        if (code < 0)
+                return report_failure(code, seekd_last_error(client), generation->json);
+        bool interrupted = wait_for_end(client, request, output, signal_fd);
+        return report(generation, output, interrupted);
+}
+
+int generation_run(struct generation *generation) {
+        int exit_code = EXIT_FAILED;
+        struct seekd_client *client =
+                connect_or_report(generation->socket_path, generation->json, &exit_code);
+        if (!client)
+                return exit_code;
+        struct output output = {
+                .json = generation->json,
+                .progress.enabled = isatty(STDERR_FILENO),
+                .result = SEEKD_RESULT_INIT,
+        };
+        exit_code = run_with(generation, client, &output);
+        seekd_disconnect(client);
+        free(output.text);
+        free(output.tokens);
+        return exit_code;
+}

@@ -1,0 +1,143 @@
+/* What the subcommands of seek share. Single-threaded. */
+#pragma once
+
+#include <getopt.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/seekd.h"
+
+/* Documented in seek(1): scripts rely on them. */
+enum exit_code {
+        EXIT_DONE = 0,
+        EXIT_USAGE = 1,
+        EXIT_REFUSED = 2, /* bad input, too large, not supported, busy, not allowed */
+        EXIT_NO_DAEMON = 3,
+        EXIT_LOST = 4,
+        EXIT_FAILED = 5, /* the daemon, the protocol or the operating system */
+        EXIT_INTERRUPTED = 130,
+};
+
+/* One byte more than the daemon accepts, so that what is too large is refused with its limit and
+ * not cut. */
+#define INPUT_BYTES_MAX ((4U << 20) + 1)
+
+struct command {
+        const char *name;
+        const char *summary;
+        const char *help; /* printf-like without arguments: the whole text of --help */
+        int (*run)(int argc, char **argv, const struct command *command);
+};
+
+extern const struct command command_complete;
+extern const struct command command_fim;
+extern const struct command command_status;
+extern const struct command command_tokenize;
+
+/* report.c: "seek: ..." on stderr; returns EXIT_USAGE. */
+int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Says what went wrong: on stderr, and with `json` also as {"error": {...}} on stdout. Returns the
+ * exit code. */
+int report_failure(int code, const char *text, bool json);
+int exit_code_of(int seekd_code);
+/* One line on stdout; takes the reference. 0 or EXIT_FAILED when it could not be written. */
+int print_json(json_t *object);
+/* Connects or reports. NULL: *ret_exit is the exit code. */
+struct seekd_client *connect_or_report(const char *socket_path, bool json, int *ret_exit);
+
+/* number.c: a whole argument as a number in [min, max]; false after a usage error that names the
+ * option. */
+bool parse_u64(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret);
+bool parse_u32(const char *option, const char *text, uint32_t min, uint32_t max, uint32_t *ret);
+bool parse_float(const char *option, const char *text, double min, double max, float *ret);
+
+/* input.c: a whole file, or standard input for "-" or NULL (NULL only when that is no terminal).
+ * The bytes are followed by a NUL that is not counted; free() them. False after a message;
+ * *ret_exit is the exit code. */
+struct input {
+        char *bytes;
+        size_t n;
+};
+bool read_input(const char *path, struct input *ret, int *ret_exit);
+void input_deinit(struct input *input);
+
+/* generation.c: what complete and fim share: options, streaming, progress, statistics. */
+#define STOP_STRINGS_MAX 16
+
+struct generation {
+        const char *socket_path;
+        struct seekd_params params;
+        const char *stop[STOP_STRINGS_MAX];
+        bool json;
+        bool stats;
+};
+#define MAX_TOKENS_DEFAULT 128 /* a function or two: an answer within a second on any machine */
+#define GENERATION_INIT                                                                            \
+        {                                                                                          \
+                .params = {.size = sizeof(struct seekd_params), .max_tokens = MAX_TOKENS_DEFAULT } \
+        }
+
+/* Values of getopt_long() for the options of generation_options. */
+enum generation_option {
+        OPTION_MAX_TOKENS = 1000,
+        OPTION_TEMPERATURE,
+        OPTION_TOP_K,
+        OPTION_TOP_P,
+        OPTION_MIN_P,
+        OPTION_SEED,
+        OPTION_STOP,
+        OPTION_CLASS,
+        OPTION_SPECIAL,
+        OPTION_STATS,
+        OPTION_JSON,
+        OPTION_SOCKET,
+};
+#define GENERATION_OPTIONS                                                                         \
+        { "max-tokens", required_argument, NULL, OPTION_MAX_TOKENS },                              \
+                { "temperature", required_argument, NULL, OPTION_TEMPERATURE },                    \
+                { "top-k", required_argument, NULL, OPTION_TOP_K },                                \
+                { "top-p", required_argument, NULL, OPTION_TOP_P },                                \
+                { "min-p", required_argument, NULL, OPTION_MIN_P },                                \
+                { "seed", required_argument, NULL, OPTION_SEED },                                  \
+                { "stop", required_argument, NULL, OPTION_STOP },                                  \
+                { "class", required_argument, NULL, OPTION_CLASS },                                \
+                { "special", no_argument, NULL, OPTION_SPECIAL },                                  \
+                { "stats", no_argument, NULL, OPTION_STATS },                                      \
+                { "json", no_argument, NULL, OPTION_JSON }, {                                      \
+                "socket", required_argument, NULL, OPTION_SOCKET                                   \
+        }
+#define GENERATION_HELP                                                                            \
+        "  --max-tokens N     at most N tokens; 0: until the context is full (default 128)\n"      \
+        "  --temperature T    0: always the likeliest token (default)\n"                           \
+        "  --top-k N          draw from the N likeliest tokens; 0: all (default)\n"                \
+        "  --top-p P          draw from the likeliest tokens that together reach P (default 1)\n"  \
+        "  --min-p P          drop tokens less likely than P times the likeliest (default 0)\n"    \
+        "  --seed N           draw the same tokens again (default: the daemon draws a seed)\n"     \
+        "  --stop TEXT        end before TEXT; up to 16 times\n"                                   \
+        "  --class CLASS      interactive, turn (default), agent or background\n"                  \
+        "  --special          text forms of special tokens in the input become those tokens\n"     \
+        "  --stats            say at the end, on stderr, how many tokens and how fast\n"           \
+        "  --json             print one JSON object at the end instead of the text as it comes\n"  \
+        "  --socket PATH      where the daemon listens\n"                                          \
+        "  --help             this text\n"
+
+/* Takes one option. False: a usage error was reported, or it is none of these. */
+bool generation_take_option(struct generation *generation, int option, const char *argument);
+/* Connects, completes, prints. Returns the exit code. */
+int generation_run(struct generation *generation);
+
+/* generation_report.c: the end of a generation, for people and for programs. */
+void print_stats(const struct seekd_result *result);
+json_t *generation_json(const struct seekd_result *result, const char *text, size_t text_bytes,
+                        const uint32_t *tokens, size_t n_tokens);
+
+/* progress.c: a line on a terminal that says what is waited for, until text comes. */
+struct progress_line {
+        bool enabled;
+        bool shown;
+};
+void progress_show(struct progress_line *line, const struct seekd_client *client,
+                   const struct seekd_request *request);
+void progress_clear(struct progress_line *line);
