@@ -15,15 +15,17 @@ struct text_stream;
 #define STOP_STRINGS_MAX      16  /* OpenAI's API allows 4; agents pass up to 8 */
 #define STOP_STRING_BYTES_MAX 256 /* bounds how long text can be held back */
 
-/* Copies the stop strings. Special tokens print nothing unless `show_special`. 0, -ENOMEM, -EINVAL
- * (limits above, an empty stop string). */
+/* Copies the stop strings; the tokenizer must outlive the stream. Special tokens print nothing
+ * unless `show_special`. 0, -ENOMEM, -EINVAL (limits above, a stop string that is empty or not
+ * UTF-8). */
 int text_stream_new(const struct tokenizer *tokenizer, const char *const *stops, size_t n_stops,
                     bool show_special, struct text_stream **ret);
 struct text_stream *text_stream_free(struct text_stream *stream);
 
 /* Takes one token; `*ret_text` (valid until the next call, owned by the stream) is the text that
  * became safe to show, possibly empty. Returns true when a stop string was completed: the text ends
- * right before it. */
+ * right before it (before the longest, if several end at this byte), and further tokens print
+ * nothing. */
 bool text_stream_push(struct text_stream *stream, uint32_t id, const char **ret_text,
                       size_t *ret_n);
 

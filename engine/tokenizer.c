@@ -232,6 +232,10 @@ const char *tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id, size
         return entry->bytes;
 }
 
+size_t tokenizer_bytes_max(const struct tokenizer *tokenizer) {
+        return tokenizer->vocabulary.n_bytes_max;
+}
+
 bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id) {
         const struct vocabulary_entry *entry = find_entry(tokenizer, id);
         return entry && entry->special;

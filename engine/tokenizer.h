@@ -52,6 +52,9 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
  * special token's bytes are its written form. */
 const char *tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id, size_t *ret_n);
 
+/* The most bytes that one id stands for. */
+size_t tokenizer_bytes_max(const struct tokenizer *tokenizer);
+
 bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id);
 
 /* Id of an added token by its written form, TOKEN_NONE if there is none: tokenizer_added(t,

@@ -154,6 +154,9 @@ int vocabulary_read(struct vocabulary *ret, json_t *vocab, json_t *added, struct
                 vocabulary_deinit(&vocabulary);
                 return r;
         }
+        for (uint32_t id = 0; id < vocabulary.n_ids; id++)
+                if (vocabulary.entries[id].n_bytes > vocabulary.n_bytes_max)
+                        vocabulary.n_bytes_max = vocabulary.entries[id].n_bytes;
         *ret = vocabulary;
         return 0;
 }

@@ -28,6 +28,7 @@ struct vocabulary_entry {
 struct vocabulary {
         struct vocabulary_entry *entries; /* [n_ids] */
         uint32_t n_ids;
+        uint32_t n_bytes_max; /* of one entry */
         struct arena text;
 };
 
