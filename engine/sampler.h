@@ -1,5 +1,11 @@
 /* Choosing the next token from logits. A function of (logits, parameters, seed, position) only: no
- * state, so a resumed or batched request draws the same tokens. Any thread. */
+ * state, so a resumed or batched request draws the same tokens.
+ *
+ * In this order: logits are divided by the temperature; top_k keeps the likeliest k; top_p keeps,
+ * of these, the fewest likeliest whose share reaches top_p (at least one); min_p drops those less
+ * likely than min_p times the likeliest. The kept tokens, likeliest first, then divide [0, 1) by
+ * their shares, and the token is the one in whose part the 53 bits of Philox4x32-10 with key = seed
+ * and counter = position fall. */
 #pragma once
 
 #include <stddef.h>
@@ -8,7 +14,7 @@
 struct error;
 
 struct sampling {
-        float temperature; /* 0 = greedy */
+        float temperature; /* 0 = greedy, at most 100 */
         uint32_t top_k;    /* 0 = all */
         float top_p; /* 1 = all; keeps the smallest set of most likely tokens whose mass reaches
                         top_p */
@@ -21,7 +27,8 @@ struct sampling {
 /* 0, or -EINVAL naming the field and its legal range. */
 int sampling_check(const struct sampling *sampling, struct error *err);
 
-/* Scratch for a vocabulary, so that sampling does not allocate. */
+/* Scratch for a vocabulary, so that sampling does not allocate: 16 bytes per id. One thread at a
+ * time. */
 struct sampler;
 int sampler_new(uint32_t vocab_size, struct sampler **ret);
 struct sampler *sampler_free(struct sampler *sampler);
