@@ -79,6 +79,12 @@ static inline _Atomic uint64_t *slot_cancel_word(const struct region *region_c, 
         return region_word(region_c, region_c->slots_off + slot * REGION_SLOT_BYTES);
 }
 
+#if defined(__GNUC__) && !defined(__clang__)
+/* ThreadSanitizer does not model fences. It need not: they order atomics only. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+
 /* Daemon: replaces the slot's content. `slot` < n_slots. */
 static inline void slot_store(const struct region *region_d, uint32_t slot,
                               const struct slot_progress *progress) {
@@ -136,6 +142,10 @@ static inline int slot_load(const struct region *region_d, uint32_t slot, uint64
         }
         return -EAGAIN;
 }
+
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
 
 /* Anyone: the slot that shows this request, or -ENOENT. */
 static inline int slot_find(const struct region *region_d, uint64_t request_id) {
