@@ -157,6 +157,8 @@ int seekd_connect(const char *socket_path, struct seekd_client **ret_client, cha
                 client->socket =
                         socket_path ? connect_to(socket_path, &err) : connect_anywhere(&err);
                 code = client->socket < 0 ? err.code : shake_hands(client, &err);
+                if (code == SEEKD_E_NO_DAEMON)
+                        error_prefix(&err, "no daemon");
         }
         if (code < 0) {
                 if (error)

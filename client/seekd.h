@@ -49,6 +49,15 @@ extern "C" {
 /* Enough for any error message. */
 #define SEEKD_ERROR_BYTES 512
 
+/* All fields at their default; the *_INIT macros use it. */
+#ifdef __cplusplus
+#define SEEKD_INIT_(type)                                                                          \
+        { sizeof(type) }
+#else
+#define SEEKD_INIT_(type)                                                                          \
+        { .size = sizeof(type) }
+#endif
+
 /* As a length: the text ends at its first NUL. */
 #define SEEKD_ZERO_TERMINATED ((size_t)-1)
 
@@ -123,8 +132,7 @@ struct seekd_params {
                                  most 128 bytes */
         uint32_t deadline_ms; /* 0 = none */
 };
-#define SEEKD_PARAMS_INIT                                                                          \
-        { sizeof(struct seekd_params) }
+#define SEEKD_PARAMS_INIT SEEKD_INIT_(struct seekd_params)
 
 enum seekd_channel {
         SEEKD_CHANNEL_TEXT = 0,
@@ -206,8 +214,7 @@ struct seekd_result {
         uint32_t cache_prompt_ids[8];
         uint32_t cache_kept_ids[8];
 };
-#define SEEKD_RESULT_INIT                                                                          \
-        { sizeof(struct seekd_result) }
+#define SEEKD_RESULT_INIT SEEKD_INIT_(struct seekd_result)
 
 enum seekd_phase {
         SEEKD_PHASE_SUBMITTED = 0, /* the daemon has not looked at it */
@@ -228,8 +235,7 @@ struct seekd_progress {
         uint32_t queue_place;   /* requests before this one */
         int64_t estimate_ms;    /* milliseconds left; -1 = unknown */
 };
-#define SEEKD_PROGRESS_INIT                                                                        \
-        { sizeof(struct seekd_progress) }
+#define SEEKD_PROGRESS_INIT SEEKD_INIT_(struct seekd_progress)
 
 /* Called for every token. `piece` is valid during the call. Return 0 to go on, anything else to
  * cancel the request: no more pieces are delivered, and the request finishes as
@@ -348,8 +354,7 @@ struct seekd_model_info {
         uint64_t weight_bytes;
         uint32_t prompt_bytes_max;
 };
-#define SEEKD_MODEL_INFO_INIT                                                                      \
-        { sizeof(struct seekd_model_info) }
+#define SEEKD_MODEL_INFO_INIT SEEKD_INIT_(struct seekd_model_info)
 
 /* Asks about the model; waits. Errors as seekd_complete(). Since 0.1. */
 SEEKD_API int seekd_model_info(struct seekd_client *client, struct seekd_model_info *ret);

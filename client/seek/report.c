@@ -33,10 +33,7 @@ int exit_code_of(int seekd_code) {
 }
 
 int report_failure(int code, const char *text, bool json) {
-        if (code == SEEKD_E_NO_DAEMON)
-                fprintf(stderr, "seek: no daemon at %s\n", text);
-        else
-                fprintf(stderr, "seek: %s\n", text);
+        fprintf(stderr, "seek: %s\n", text);
         if (json)
                 print_json(json_pack("{s:{s:i, s:s, s:s}}", "error", "code", code, "name",
                                      seekd_strerror(code), "message", text));

@@ -186,7 +186,7 @@ static void no_daemon_is_named_with_its_path(void **state) {
         assert_int_equal(seekd_connect("/nonexistent/sock", &client, error, sizeof(error)),
                          SEEKD_E_NO_DAEMON);
         assert_null(client);
-        assert_string_equal(error, "/nonexistent/sock: No such file or directory");
+        assert_string_equal(error, "no daemon: /nonexistent/sock: No such file or directory");
         unsetenv("SEEKD_SOCKET");
         setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
         if (seekd_connect(NULL, &client, error, sizeof(error)) == SEEKD_E_NO_DAEMON) {
@@ -197,7 +197,7 @@ static void no_daemon_is_named_with_its_path(void **state) {
         }
         setenv("SEEKD_SOCKET", "/nonexistent/other", 1);
         assert_int_equal(seekd_connect(NULL, &client, error, sizeof(error)), SEEKD_E_NO_DAEMON);
-        assert_string_equal(error, "/nonexistent/other: No such file or directory");
+        assert_string_equal(error, "no daemon: /nonexistent/other: No such file or directory");
         char path[200];
         memset(path, 'a', sizeof(path) - 1);
         path[199] = 0;

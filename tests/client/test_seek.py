@@ -28,6 +28,9 @@ class Seek(unittest.TestCase):
                 yield
             finally:
                 daemon.kill()
+                daemon.wait()
+                with contextlib.suppress(FileNotFoundError):  # it may have removed it itself
+                    os.unlink(self.socket)
 
     def seek(self, *args, stdin=b""):
         return subprocess.run([SEEK, *args, "--socket", self.socket], input=stdin, stdout=subprocess.PIPE,
