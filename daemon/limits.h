@@ -56,6 +56,11 @@
  * word while its ring is full does not have to kick. */
 #define PAUSED_POLL_MS 100
 
+/* A stream whose client has read nothing for this long ends; until then it only waits. Long enough
+ * for a stopped debugger session or a suspended terminal, short enough that a forgotten one gives
+ * its memory back the same day. */
+#define SLOW_CONSUMER_S 600
+
 /* Drain: time that running requests get after SIGTERM, configurable. Below systemd's default stop
  * timeout of 90 s. */
 #define DRAIN_TIMEOUT_S_DEFAULT 20

@@ -1,0 +1,222 @@
+#include "daemon/dispatch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "daemon/account.h"
+#include "daemon/answer.h"
+#include "daemon/connection.h"
+#include "daemon/engine_thread.h"
+#include "daemon/limits.h"
+#include "daemon/request.h"
+#include "daemon/server.h"
+#include "daemon/stats.h"
+#include "proto/message.h"
+#include "proto/slots.h"
+
+#define CODE(name) SEEKD__V1__ERROR_CODE__ERROR_CODE_##name
+
+/* How long a caller waits before it asks again when others must finish first: about a short
+ * completion. */
+#define BUSY_RETRY_MS 200
+
+static void send_refusal(struct connection *connection, uint32_t request_id,
+                         const struct refusal *refusal) {
+        uint8_t bytes[ANSWER_BYTES_MAX];
+        size_t n = answer_error(request_id, refusal, bytes);
+        connection->server->n_refused++;
+        connection_reply(connection, RECORD_ERROR, request_id, bytes, n);
+}
+
+static void release(struct request *request) {
+        struct connection *connection = request->connection;
+        connection->account->n_requests--;
+        server_request_done(connection->server);
+        connection_forget_request(connection, request); /* may free the connection */
+        request_free(request);
+}
+
+static bool id_in_use(const struct connection *connection, uint32_t id) {
+        for (const struct request *r = connection->requests; r; r = r->connection_next)
+                if (r->id == id)
+                        return true;
+        return false;
+}
+
+/* Whether one more request may be taken on. */
+static int admit(const struct connection *connection, uint32_t id, struct refusal *refusal) {
+        const struct server *server = connection->server;
+        if (server->draining)
+                return refuse(refusal, CODE(SHUTTING_DOWN), NULL,
+                              "the daemon is stopping and takes no new requests");
+        if (server->model_failed)
+                return refuse(refusal, CODE(INTERNAL), NULL, "the model could not be loaded");
+        if (id_in_use(connection, id))
+                return refuse(refusal, CODE(DUPLICATE), "request_id",
+                              "request_id: %u is in use on this connection", id);
+        if (connection->n_requests >= REGION_N_SLOTS ||
+            connection->account->n_requests >= REQUESTS_PER_UID_MAX) {
+                bool own = connection->n_requests >= REGION_N_SLOTS;
+                refuse(refusal, CODE(BUSY), NULL, "%u requests are queued or running %s, the limit",
+                       own ? REGION_N_SLOTS : REQUESTS_PER_UID_MAX,
+                       own ? "on this connection" : "for this user");
+                refusal->retry_after_ms = BUSY_RETRY_MS;
+                return -1;
+        }
+        return 0;
+}
+
+static void show_queued(struct request *request) {
+        struct slot_progress progress = {
+                .request_id = request->id,
+                .phase = SLOT_QUEUED,
+                .tokens_total = request->n_prompt,
+                .estimate_ms = SLOT_ESTIMATE_UNKNOWN,
+                .heartbeat_ns = clock_ns(),
+        };
+        slot_store(&request->connection->channel.own, request->slot, &progress);
+}
+
+static void take_slot(struct request *request) {
+        struct connection *connection = request->connection;
+        /* There are as many slots as a connection may have requests. */
+        request->slot = (uint32_t)__builtin_ctz(~connection->slots_used);
+        connection->slots_used |= 1u << request->slot;
+        show_queued(request);
+}
+
+static int take_on(struct connection *connection, uint16_t type, uint32_t id, struct arena *arena,
+                   const ProtobufCMessage *message, struct refusal *refusal) {
+        if (admit(connection, id, refusal) < 0)
+                return -1;
+        struct request *request = request_new(connection, &connection->outlet, type, id);
+        if (!request)
+                return refuse(refusal, CODE(INTERNAL), NULL, "out of memory");
+        request->arena = *arena;
+        *arena = (struct arena){ 0 };
+        request->message = message;
+        request->connection_next = connection->requests;
+        connection->requests = request;
+        connection->n_requests++;
+        connection->account->n_requests++;
+        if (type == RECORD_GENERATE)
+                take_slot(request);
+        server_prepare(connection->server, request);
+        return 0;
+}
+
+static void answer_stats(struct connection *connection, uint32_t id) {
+        struct refusal refusal;
+        size_t n;
+        uint8_t *bytes = stats_pack(connection->server, connection, id, &n);
+        if (!bytes) {
+                refuse(&refusal, CODE(INTERNAL), NULL, "out of memory");
+                send_refusal(connection, id, &refusal);
+                return;
+        }
+        connection_reply(connection, RECORD_STATS_RESULT, id, bytes, n);
+        free(bytes);
+}
+
+/* Every request begins with its id. */
+static uint32_t message_request_id(const ProtobufCMessage *message) {
+        return ((const Seekd__V1__Stats *)message)->request_id;
+}
+
+static int act(struct connection *connection, const struct channel_message *message,
+               struct arena *arena, const ProtobufCMessage *unpacked, struct refusal *refusal) {
+        uint32_t id = message_request_id(unpacked);
+        if (id == 0 || id != message->stream)
+                return refuse(
+                        refusal, CODE(INVALID), "request_id",
+                        "request_id: is %u, must be above 0 and the stream of its record (%u)", id,
+                        message->stream);
+        switch (message->type) {
+        case RECORD_GENERATE:
+        case RECORD_TOKENIZE:
+        case RECORD_DETOKENIZE:
+        case RECORD_MODEL_INFO:
+                return take_on(connection, message->type, id, arena, unpacked, refusal);
+        case RECORD_STATS: answer_stats(connection, id); return 0;
+        default:
+                return refuse(refusal, CODE(UNSUPPORTED), NULL, "record type %u is not served",
+                              message->type);
+        }
+}
+
+int dispatch(struct connection *connection, const struct channel_message *message,
+             struct error *err) {
+        struct refusal refusal = { 0 };
+        struct arena arena = { 0 };
+        const ProtobufCMessage *unpacked;
+        struct error reason = { 0 };
+        /* Types from 128 are the daemon's own. */
+        bool known = message->type < RECORD_ERROR && message_descriptor(message->type);
+        if (!known && (message->flags & RING_MUST_UNDERSTAND))
+                return error_set(err, -EPROTO,
+                                 "record type %u is unknown and marked MUST_UNDERSTAND",
+                                 message->type);
+
+        int r = -1;
+        if (!known)
+                refuse(&refusal, CODE(UNSUPPORTED), NULL, "record type %u is not known",
+                       message->type);
+        else if ((r = message_unpack(message->type, message->bytes, message->n_bytes, &arena,
+                                     &unpacked, &reason)) == 0)
+                r = act(connection, message, &arena, unpacked, &refusal);
+        else
+                refuse(&refusal,
+                       r == -ENOMEM             ? CODE(INTERNAL)
+                               : r == -EMSGSIZE ? CODE(TOO_LARGE)
+                                                : CODE(INVALID),
+                       NULL, "%s", reason.text);
+        if (r < 0)
+                send_refusal(connection, message->stream, &refusal);
+        arena_deinit(&arena);
+        return 0;
+}
+
+/* -------- the way back -------- */
+
+static void submit(struct request *request) {
+        uint8_t bytes[ANSWER_BYTES_MAX];
+        size_t n = answer_accepted(request, bytes);
+        if (outbox_send(&request->outbox, request->outlet, RECORD_ACCEPTED, request->id, false,
+                        bytes, n) == -ENOMEM) {
+                refuse(&request->refusal, CODE(INTERNAL), NULL, "out of memory");
+                send_refusal(request->connection, request->id, &request->refusal);
+                release(request);
+                return;
+        }
+        show_queued(request);
+        engine_thread_submit(request->connection->server->engine, request);
+}
+
+void dispatch_prepared(struct request *request) {
+        struct connection *connection = request->connection;
+        if (connection->state != CONNECTION_OPEN) {
+                release(request);
+                return;
+        }
+        if (request->refusal.code == 0 && request->type == RECORD_GENERATE &&
+            connection->server->draining)
+                refuse(&request->refusal, CODE(SHUTTING_DOWN), NULL,
+                       "the daemon is stopping and takes no new requests");
+        if (request->refusal.code != 0) {
+                send_refusal(connection, request->id, &request->refusal);
+                release(request);
+        } else if (request->type == RECORD_GENERATE) {
+                submit(request);
+        } else {
+                connection_reply(connection, request->result_type, request->id, request->result,
+                                 request->result_bytes);
+                release(request);
+        }
+}
+
+void dispatch_finished(struct request *request) {
+        request->connection->server->n_done += request->finished;
+        release(request);
+}

@@ -1,0 +1,257 @@
+#include "daemon/engine_thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "daemon/limits.h"
+#include "daemon/request.h"
+#include "daemon/runner.h"
+
+struct request_list {
+        struct request *first, *last;
+};
+
+struct engine_thread {
+        struct engine_thread_options options;
+        pthread_t thread;
+
+        pthread_mutex_t lock; /* guards the rest of this block */
+        pthread_cond_t wake;
+        struct request_list inbox, finished;
+        bool woken, end_all, stop;
+        struct engine_thread_status status; /* as last published */
+
+        _Atomic(struct engine *) engine; /* set once, when ready */
+
+        /* Engine thread only. */
+        struct runner runner;
+};
+
+static void append(struct request_list *list, struct request *request) {
+        request->next = NULL;
+        if (list->last)
+                list->last->next = request;
+        else
+                list->first = request;
+        list->last = request;
+}
+
+static struct request *take_first(struct request_list *list) {
+        struct request *request = list->first;
+        if (!request)
+                return NULL;
+        list->first = request->next;
+        if (!list->first)
+                list->last = NULL;
+        request->next = NULL;
+        return request;
+}
+
+/* -------- engine thread -------- */
+
+static void give_back(void *userdata, struct request *request) {
+        struct engine_thread *thread = userdata;
+        pthread_mutex_lock(&thread->lock);
+        append(&thread->finished, request);
+        pthread_mutex_unlock(&thread->lock);
+        thread->options.notify(thread->options.userdata);
+}
+
+static void report_progress(void *userdata, double done, const char *what) {
+        struct engine_thread *thread = userdata;
+        pthread_mutex_lock(&thread->lock);
+        thread->status.load_permille = done < 0 ? 0 : done > 1 ? 1000 : (uint32_t)(done * 1000);
+        snprintf(thread->status.what, sizeof(thread->status.what), "%s", what);
+        pthread_mutex_unlock(&thread->lock);
+        thread->options.notify(thread->options.userdata);
+}
+
+static void publish_model(struct engine_thread *thread, enum model_state state,
+                          const struct error *err) {
+        pthread_mutex_lock(&thread->lock);
+        thread->status.model = state;
+        thread->status.load_permille = state == MODEL_READY ? 1000 : thread->status.load_permille;
+        if (err)
+                thread->status.error = *err;
+        pthread_mutex_unlock(&thread->lock);
+        thread->options.notify(thread->options.userdata);
+}
+
+static int load(struct engine_thread *thread, struct error *err) {
+        struct engine_options options = thread->options.engine;
+        options.progress = report_progress;
+        options.userdata = thread;
+        struct engine *engine;
+        int r = engine_open(&options, &engine, err);
+        if (r < 0)
+                return r;
+        thread->runner = (struct runner){
+                .engine = engine,
+                .n_running_max = thread->options.n_running_max,
+                .give_back = give_back,
+                .userdata = thread,
+        };
+        r = runner_init(&thread->runner);
+        if (r < 0) {
+                engine_close(engine);
+                return error_set(err, r, "out of memory for %u running requests",
+                                 thread->options.n_running_max);
+        }
+        atomic_store(&thread->engine, engine);
+        return 0;
+}
+
+/* Waits until there may be something to do, then takes the inbox. False: stop. */
+static bool wait_for_work(struct engine_thread *thread, enum runner_state state,
+                          bool *ret_end_all) {
+        struct request_list inbox;
+        pthread_mutex_lock(&thread->lock);
+        thread->status.idle = state == RUNNER_IDLE;
+        struct timespec until;
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += (long)(PAUSED_POLL_MS * NS_PER_MS);
+        until.tv_sec += until.tv_nsec / (long)NS_PER_S;
+        until.tv_nsec %= (long)NS_PER_S;
+        int r = 0;
+        while (state != RUNNER_BUSY && r == 0 && !thread->inbox.first && !thread->woken &&
+               !thread->stop) {
+                if (state == RUNNER_BLOCKED)
+                        r = pthread_cond_timedwait(&thread->wake, &thread->lock, &until);
+                else
+                        pthread_cond_wait(&thread->wake, &thread->lock);
+        }
+        thread->woken = false;
+        thread->status.idle = false;
+        thread->status.n_turns++;
+        inbox = thread->inbox;
+        thread->inbox = (struct request_list){ NULL, NULL };
+        *ret_end_all = thread->end_all;
+        bool stop = thread->stop;
+        pthread_mutex_unlock(&thread->lock);
+
+        for (struct request *request; (request = take_first(&inbox));)
+                runner_add(&thread->runner, request);
+        return !stop;
+}
+
+static void publish_counters(struct engine_thread *thread) {
+        const struct runner *runner = &thread->runner;
+        pthread_mutex_lock(&thread->lock);
+        struct engine_thread_status *status = &thread->status;
+        status->n_steps = runner->n_steps;
+        status->n_prompt_tokens = runner->n_prompt_tokens;
+        status->n_generated_tokens = runner->n_generated_tokens;
+        status->n_cancelled = runner->n_cancelled;
+        status->kv_bytes = runner->kv_bytes;
+        status->n_running = runner->n_running;
+        status->n_queued = (unsigned)runner->n_requests - runner->n_running;
+        pthread_mutex_unlock(&thread->lock);
+}
+
+static void *thread_main(void *userdata) {
+        struct engine_thread *thread = userdata;
+        struct error err = { 0 };
+        if (load(thread, &err) < 0) {
+                publish_model(thread, MODEL_FAILED, &err);
+                return NULL;
+        }
+        publish_model(thread, MODEL_READY, NULL);
+
+        enum runner_state state = RUNNER_IDLE;
+        bool end_all;
+        while (wait_for_work(thread, state, &end_all)) {
+                state = runner_turn(&thread->runner, end_all);
+                publish_counters(thread);
+        }
+        runner_deinit(&thread->runner);
+        return NULL;
+}
+
+/* -------- loop thread -------- */
+
+int engine_thread_start(const struct engine_thread_options *options, struct engine_thread **ret,
+                        struct error *err) {
+        struct engine_thread *thread = calloc(1, sizeof(*thread));
+        if (!thread)
+                return error_set(err, -ENOMEM, "out of memory");
+        thread->options = *options;
+        thread->status.model = MODEL_LOADING;
+        pthread_mutex_init(&thread->lock, NULL);
+        pthread_condattr_t attributes;
+        pthread_condattr_init(&attributes);
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+        pthread_cond_init(&thread->wake, &attributes);
+        pthread_condattr_destroy(&attributes);
+        int r = pthread_create(&thread->thread, NULL, thread_main, thread);
+        if (r != 0) {
+                pthread_cond_destroy(&thread->wake);
+                pthread_mutex_destroy(&thread->lock);
+                free(thread);
+                return error_set(err, -r, "the engine thread cannot be started");
+        }
+        *ret = thread;
+        return 0;
+}
+
+void engine_thread_stop(struct engine_thread *thread) {
+        pthread_mutex_lock(&thread->lock);
+        thread->stop = true;
+        pthread_cond_signal(&thread->wake);
+        pthread_mutex_unlock(&thread->lock);
+        pthread_join(thread->thread, NULL);
+}
+
+struct engine_thread *engine_thread_free(struct engine_thread *thread) {
+        if (!thread)
+                return NULL;
+        engine_close(atomic_load(&thread->engine));
+        pthread_cond_destroy(&thread->wake);
+        pthread_mutex_destroy(&thread->lock);
+        free(thread);
+        return NULL;
+}
+
+void engine_thread_submit(struct engine_thread *thread, struct request *request) {
+        pthread_mutex_lock(&thread->lock);
+        append(&thread->inbox, request);
+        pthread_cond_signal(&thread->wake);
+        pthread_mutex_unlock(&thread->lock);
+}
+
+struct request *engine_thread_take(struct engine_thread *thread) {
+        pthread_mutex_lock(&thread->lock);
+        struct request *request = take_first(&thread->finished);
+        pthread_mutex_unlock(&thread->lock);
+        return request;
+}
+
+void engine_thread_wake(struct engine_thread *thread) {
+        pthread_mutex_lock(&thread->lock);
+        thread->woken = true;
+        pthread_cond_signal(&thread->wake);
+        pthread_mutex_unlock(&thread->lock);
+}
+
+void engine_thread_end_all(struct engine_thread *thread) {
+        pthread_mutex_lock(&thread->lock);
+        thread->end_all = true;
+        thread->woken = true;
+        pthread_cond_signal(&thread->wake);
+        pthread_mutex_unlock(&thread->lock);
+}
+
+void engine_thread_status(struct engine_thread *thread, struct engine_thread_status *ret) {
+        pthread_mutex_lock(&thread->lock);
+        *ret = thread->status;
+        pthread_mutex_unlock(&thread->lock);
+}
+
+const struct engine *engine_thread_engine(const struct engine_thread *thread) {
+        return atomic_load(&thread->engine);
+}

@@ -1,0 +1,66 @@
+/* The engine thread: loads the model, then runs the generations that the loop thread gives it.
+ *
+ * Exchange with the loop thread: requests in and out through two lists under one mutex; a condition
+ * variable wakes this thread, `notify` (called from it) wakes the loop. Everything else that both
+ * sides see is atomic. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "proto/handshake.h"
+
+struct engine_thread;
+struct request;
+
+struct engine_thread_options {
+        struct engine_options
+                engine; /* strings outlive the thread; progress and userdata are set by us */
+        unsigned n_running_max;
+        void (*notify)(
+                void *userdata); /* progress, readiness or finished requests; any number of calls */
+        void *userdata;
+};
+
+int engine_thread_start(const struct engine_thread_options *options, struct engine_thread **ret,
+                        struct error *err);
+
+/* Ends the thread after the step that it is computing, and waits for that. Requests it still holds
+ * can then be taken, unanswered. Not while the model is loading: nothing interrupts that. Once. */
+void engine_thread_stop(struct engine_thread *thread);
+
+/* After engine_thread_stop(), with no requests left. NULL-safe, returns NULL. */
+struct engine_thread *engine_thread_free(struct engine_thread *thread);
+
+/* The calls below: loop thread. */
+
+/* Gives a prepared generation. */
+void engine_thread_submit(struct engine_thread *thread, struct request *request);
+
+/* A request that is done, owned by the caller again; NULL when there is none. */
+struct request *engine_thread_take(struct engine_thread *thread);
+
+/* Something that the thread looks at has changed: a cancel word, room in a ring, a client that is
+ * gone. */
+void engine_thread_wake(struct engine_thread *thread);
+
+/* Every generation, also those that come later, ends with FINISH_REASON_SHUTDOWN. */
+void engine_thread_end_all(struct engine_thread *thread);
+
+struct engine_thread_status {
+        enum model_state model;
+        uint32_t load_permille;
+        char what[64];      /* what is being loaded */
+        struct error error; /* with MODEL_FAILED */
+        bool idle;          /* has nothing to do: a still `n_turns` is no sign of trouble */
+        uint64_t n_turns;
+        uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_cancelled;
+        uint64_t kv_bytes;
+        unsigned n_running, n_queued;
+};
+void engine_thread_status(struct engine_thread *thread, struct engine_thread_status *ret);
+
+/* The engine's immutable parts; NULL until MODEL_READY. */
+const struct engine *engine_thread_engine(const struct engine_thread *thread);

@@ -1,0 +1,180 @@
+#include "daemon/generation.h"
+
+#include <assert.h>
+#include <errno.h>
+
+#include "base/clock.h"
+#include "daemon/answer.h"
+#include "daemon/limits.h"
+#include "daemon/outlet.h"
+#include "daemon/request.h"
+#include "engine/engine.h"
+#include "engine/text_stream.h"
+#include "proto/record_types.h"
+#include "proto/slots.h"
+#include "proto/token_delta.h"
+
+#define REASON(name) SEEKD__V1__FINISH_REASON__FINISH_REASON_##name
+#define PHASE(name)  SEEKD__V1__PHASE__PHASE_##name
+
+/* A delta with its text: a token's text and what a stop string can hold back fit the stack buffer
+ * in all but freak vocabularies, whose text goes out in several deltas. */
+#define DELTA_TEXT_BYTES 2048
+
+/* -EPIPE is not an error here: the loop finds out by itself and then tells us with `gone`. */
+static void post(struct request *request, uint16_t type, bool urgent, const uint8_t *bytes,
+                 size_t n) {
+        if (outbox_send(&request->outbox, request->outlet, type, request->id, urgent, bytes, n) ==
+            -ENOMEM)
+                atomic_store(&request->outlet->broken, true);
+}
+
+/* At most DELTA_TEXT_BYTES of the text, not ending within a character. */
+static uint32_t piece_bytes(const char *text, size_t n) {
+        if (n <= DELTA_TEXT_BYTES)
+                return (uint32_t)n;
+        size_t end = DELTA_TEXT_BYTES;
+        while (end > 0 && ((uint8_t)text[end] & 0xc0) == 0x80)
+                end--;
+        return (uint32_t)end;
+}
+
+static void send_delta(struct request *request, struct token_delta delta, const char *text,
+                       size_t n) {
+        uint8_t buffer[sizeof(struct token_delta) + DELTA_TEXT_BYTES];
+        do {
+                delta.text_bytes = piece_bytes(text, n);
+                int64_t bytes = token_delta_put(buffer, sizeof(buffer), &delta, NULL, text);
+                assert(bytes > 0);
+                post(request, RECORD_TOKENS, false, buffer, (size_t)bytes);
+                text += delta.text_bytes;
+                n -= delta.text_bytes;
+                delta = (struct token_delta){ .flags = TOKEN_FLAG_TEXT_ONLY,
+                                              .position = delta.position };
+        } while (n > 0);
+}
+
+static uint32_t n_generated(const struct request *request) {
+        return (uint32_t)request->tokens.n - request->n_prompt;
+}
+
+void generation_token(struct request *request, uint32_t id, bool is_eos, bool is_special,
+                      float logprob, uint64_t now_ns) {
+        struct token_delta delta = { .id = id, .position = request->tokens.n };
+        if (request->logprobs) {
+                delta.flags |= TOKEN_FLAG_LOGPROB;
+                delta.logprob = logprob;
+        }
+        if (is_special)
+                delta.flags |= TOKEN_FLAG_SPECIAL;
+
+        if (token_list_append(&request->tokens, &id, 1) < 0) {
+                struct refusal refusal;
+                refuse(&refusal, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, NULL, "out of memory");
+                generation_finish(request, REASON(ERROR), &refusal, now_ns);
+                return;
+        }
+        if (request->first_token_ns == 0)
+                request->first_token_ns = now_ns;
+        request->last_token_ns = now_ns;
+        atomic_store(&request->live.n_generated, n_generated(request));
+        atomic_store(&request->live.phase, PHASE(DECODE));
+
+        const char *text;
+        size_t n;
+        bool stopped = text_stream_push(request->text, id, &text, &n);
+        send_delta(request, delta, text, n);
+        if (stopped)
+                generation_finish(request, REASON(STOP), NULL, now_ns);
+        else if (is_eos)
+                generation_finish(request, REASON(EOS), NULL, now_ns);
+        else if (request->tokens.n >= request->context_tokens)
+                generation_finish(request, REASON(CONTEXT), NULL, now_ns);
+        else if (n_generated(request) >= request->n_generate_max)
+                generation_finish(request, REASON(LENGTH), NULL, now_ns);
+}
+
+void generation_finish(struct request *request, int reason, const struct refusal *error,
+                       uint64_t now_ns) {
+        assert(!request->finished);
+        request->finished = true;
+        request->finish_reason = reason;
+        request->sequence = sequence_free(request->sequence);
+        if (reason != REASON(STOP) && reason != REASON(ERROR)) {
+                const char *text;
+                size_t n;
+                text_stream_finish(request->text, &text, &n);
+                struct token_delta delta = { .flags = TOKEN_FLAG_TEXT_ONLY,
+                                             .position = request->tokens.n };
+                if (n > 0)
+                        send_delta(request, delta, text, n);
+        }
+        uint8_t bytes[ANSWER_BYTES_MAX];
+        size_t n_bytes = answer_done(request, error, now_ns, bytes);
+        post(request, RECORD_DONE, true, bytes, n_bytes);
+}
+
+int generation_must_end(const struct request *request, uint64_t now_ns) {
+        if (slot_cancelled(&request->outlet->channel->peer, request->slot, request->id))
+                return REASON(CANCELLED);
+        if (request->deadline_ns != 0 && now_ns >= request->deadline_ns)
+                return REASON(DEADLINE);
+        if (request->paused_ns != 0 && now_ns - request->paused_ns > SLOW_CONSUMER_S * NS_PER_S)
+                return REASON(SLOW_CONSUMER);
+        return 0;
+}
+
+bool generation_flush(struct request *request, uint64_t now_ns) {
+        if (outbox_flush(&request->outbox, request->outlet) != -EAGAIN) {
+                request->paused_ns = 0;
+                return true;
+        }
+        if (request->paused_ns == 0)
+                request->paused_ns = now_ns;
+        return false;
+}
+
+/* By the rate since the phase began. */
+static uint32_t estimate_ms(uint64_t from_ns, uint64_t now_ns, uint32_t done, uint32_t total) {
+        if (done == 0 || from_ns == 0 || now_ns <= from_ns)
+                return SLOT_ESTIMATE_UNKNOWN;
+        double ms = (double)(now_ns - from_ns) / (double)NS_PER_MS * (total - done) / done;
+        return ms < (double)SLOT_ESTIMATE_UNKNOWN ? (uint32_t)ms : SLOT_ESTIMATE_UNKNOWN;
+}
+
+static uint32_t slot_phase(const struct request *request) {
+        if (request->finished) {
+                if (!outbox_is_empty(&request->outbox))
+                        return SLOT_PAUSED;
+                if (request->finish_reason == REASON(ERROR))
+                        return SLOT_FAILED;
+                return request->finish_reason == REASON(CANCELLED) ? SLOT_CANCELLED : SLOT_DONE;
+        }
+        if (request->paused_ns != 0)
+                return SLOT_PAUSED;
+        if (!request->sequence)
+                return SLOT_QUEUED;
+        return request->first_token_ns == 0 ? SLOT_PREFILL : SLOT_DECODE;
+}
+
+void generation_show(const struct request *request, uint32_t queue_place, uint64_t now_ns) {
+        struct slot_progress progress = {
+                .request_id = request->id,
+                .phase = slot_phase(request),
+                .tokens_done = atomic_load(&request->live.n_prompt_done),
+                .tokens_total = request->n_prompt,
+                .queue_place = queue_place,
+                .estimate_ms = SLOT_ESTIMATE_UNKNOWN,
+                .heartbeat_ns = now_ns,
+        };
+        if (request->first_token_ns != 0) {
+                progress.tokens_done = n_generated(request);
+                progress.tokens_total = request->n_generate_max;
+                progress.estimate_ms = estimate_ms(request->first_token_ns, now_ns,
+                                                   progress.tokens_done, progress.tokens_total);
+        } else if (request->sequence) {
+                progress.estimate_ms = estimate_ms(request->started_ns, now_ns,
+                                                   progress.tokens_done, progress.tokens_total);
+        }
+        slot_store(&request->outlet->channel->own, request->slot, &progress);
+}

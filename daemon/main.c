@@ -1,0 +1,158 @@
+/* seekd: the command line. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/config.h"
+#include "daemon/server.h"
+#include "daemon/state_folder.h"
+
+static const char usage[] =
+        "Usage: seekd [OPTION]...\n"
+        "Keeps one model resident and serves local programs over a Unix socket.\n\n"
+        "  --config FILE      read FILE instead of " CONFIG_PATH_DEFAULT "\n"
+        "  --model DIR        folder with config.json, tokenizer.json and model.safetensors\n"
+        "  --socket PATH      listen here, unless systemd passes a socket\n"
+        "  --state DIR        folder for what outlives the daemon\n"
+        "  --backend NAME     auto, cpu or reference\n"
+        "  --threads N        threads that compute, 0 = one per CPU\n"
+        "  --log-level LEVEL  error, warning, notice, info or debug\n"
+        "  --check            load configuration and model, say whether they are fine, and exit\n"
+        "  --version          print the version and exit\n"
+        "  --help             print this and exit\n\n"
+        "Exit status: 0 stopped in peace, 1 configuration or model refused, 2 wrong usage,\n"
+        "3 socket or state folder not available, 4 internal error. See seekd(8).\n";
+
+enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_VERSION, OPTION_HELP, OPTION_SETTING };
+
+/* Options that set a key of the configuration file. */
+static const struct setting {
+        const char *option, *section, *key;
+} settings[] = {
+        { "model", "model", "path" },       { "socket", "server", "socket" },
+        { "state", "server", "state" },     { "backend", "engine", "backend" },
+        { "threads", "engine", "threads" }, { "log-level", "server", "log_level" },
+};
+#define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
+
+struct command_line {
+        const char *config_path; /* NULL = the default, which may be missing */
+        const char *values[N_SETTINGS];
+        bool check;
+};
+
+/* -1: go on; else the status to exit with. */
+static int parse(int argc, char **argv, struct command_line *ret) {
+        struct option list[N_SETTINGS + 5] = {
+                { "config", required_argument, NULL, OPTION_CONFIG },
+                { "check", no_argument, NULL, OPTION_CHECK },
+                { "version", no_argument, NULL, OPTION_VERSION },
+                { "help", no_argument, NULL, OPTION_HELP },
+        };
+        for (size_t i = 0; i < N_SETTINGS; i++)
+                list[4 + i] = (struct option){ settings[i].option, required_argument, NULL,
+                                               OPTION_SETTING + (int)i };
+
+        for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) {
+                if (c == OPTION_CONFIG) {
+                        ret->config_path = optarg;
+                } else if (c == OPTION_CHECK) {
+                        ret->check = true;
+                } else if (c == OPTION_VERSION) {
+                        printf("seekd %s\n", SEEKD_VERSION);
+                        return EXIT_STATUS_OK;
+                } else if (c == OPTION_HELP) {
+                        fputs(usage, stdout);
+                        return EXIT_STATUS_OK;
+                } else if (c >= OPTION_SETTING) {
+                        ret->values[c - OPTION_SETTING] = optarg;
+                } else {
+                        fputs("Try 'seekd --help'.\n", stderr);
+                        return EXIT_STATUS_USAGE;
+                }
+        }
+        if (optind < argc) {
+                fprintf(stderr, "seekd: unexpected argument '%s'\nTry 'seekd --help'.\n",
+                        argv[optind]);
+                return EXIT_STATUS_USAGE;
+        }
+        return -1;
+}
+
+static int configure(const struct command_line *line, struct config *ret, struct error *err) {
+        int r = config_init(ret, err);
+        if (r < 0)
+                return r;
+        r = config_read(ret, line->config_path ? line->config_path : CONFIG_PATH_DEFAULT, err);
+        if (r < 0 && (r != -ENOENT || line->config_path))
+                return r;
+        for (size_t i = 0; i < N_SETTINGS; i++) {
+                if (!line->values[i])
+                        continue;
+                r = config_set(ret, settings[i].section, settings[i].key, line->values[i], err);
+                if (r < 0)
+                        return error_prefix(err, "--%s", settings[i].option);
+        }
+        return 0;
+}
+
+static int check(const struct config *config) {
+        struct engine_options options = {
+                .model_dir = config->model_dir,
+                .compute = config->compute,
+                .backend = config->backend,
+                .n_threads = config->n_threads,
+        };
+        struct error err = { 0 };
+        struct engine *engine;
+        if (engine_open(&options, &engine, &err) < 0) {
+                fprintf(stderr, "seekd: %s\n", err.text);
+                return EXIT_STATUS_REFUSED;
+        }
+        printf("configuration and model are fine: %s, %s, context %u\n", config->model_dir,
+               engine_backend_name(engine), engine_config(engine)->max_positions);
+        engine_close(engine);
+        return EXIT_STATUS_OK;
+}
+
+/* Each connection takes two descriptors; the soft limit of 1,024 is for programs that still use
+ * select(2). */
+static void raise_descriptor_limit(void) {
+        struct rlimit limit;
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+int main(int argc, char **argv) {
+        struct command_line line = { 0 };
+        int status = parse(argc, argv, &line);
+        if (status >= 0)
+                return status;
+
+        struct config config;
+        struct error err = { 0 };
+        if (configure(&line, &config, &err) < 0) {
+                fprintf(stderr, "seekd: %s\n", err.text);
+                return EXIT_STATUS_REFUSED;
+        }
+        log_init(config.log_level);
+        if (line.check)
+                return check(&config);
+
+        CLEANUP_CLOSE int state = -1;
+        if (config.state_dir[0] != '\0' &&
+            (state = state_folder_open(config.state_dir, &err)) < 0) {
+                log_error("%s", err.text);
+                return EXIT_STATUS_SOCKET;
+        }
+        raise_descriptor_limit();
+        return server_run(&config);
+}

@@ -1,0 +1,35 @@
+#include "daemon/request.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "engine/text_stream.h"
+
+struct request *request_new(struct connection *connection, struct outlet *outlet, uint16_t type,
+                            uint32_t id) {
+        struct request *request = calloc(1, sizeof(*request));
+        if (!request)
+                return NULL;
+        request->connection = connection;
+        request->outlet = outlet;
+        request->type = type;
+        request->id = id;
+        request->slot = SLOT_NONE;
+        request->received_ns = clock_ns();
+        atomic_store(&request->live.phase, SEEKD__V1__PHASE__PHASE_QUEUED);
+        return request;
+}
+
+struct request *request_free(struct request *request) {
+        if (!request)
+                return NULL;
+        assert(!request->sequence);
+        arena_deinit(&request->arena);
+        token_list_deinit(&request->tokens);
+        text_stream_free(request->text);
+        outbox_deinit(&request->outbox);
+        free(request->result);
+        free(request);
+        return NULL;
+}

@@ -1,0 +1,96 @@
+/* One request of a client, from its record to its last answer.
+ *
+ * It has one owner at a time, and only the owner touches it (the atomics of `live` excepted):
+ *
+ *   loop thread      made from the message, registered with its connection
+ *   pool thread      request_prepare(): text to tokens; results of questions
+ *   loop thread      refused or answered, or given on
+ *   engine thread    queued, computed, streamed; writes its slot and the connection's ring
+ *   loop thread      slot released, freed
+ *
+ * The connection outlives it. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/arena.h"
+#include "daemon/outbox.h"
+#include "daemon/refusal.h"
+#include "engine/sampler.h"
+#include "engine/tokenizer.h"
+#include "proto/seekd.pb-c.h"
+
+struct connection;
+struct outlet;
+struct sequence;
+struct text_stream;
+
+#define SLOT_NONE UINT32_MAX
+
+/* What statistics show of a request: stored by its owner, loaded by the loop thread. */
+struct request_live {
+        _Atomic uint32_t phase; /* Seekd__V1__Phase */
+        _Atomic uint32_t n_prompt;
+        _Atomic uint32_t n_prompt_done;
+        _Atomic uint32_t n_generated;
+};
+
+struct request {
+        struct connection *connection; /* loop thread only */
+        struct outlet *outlet;
+        uint32_t id;
+        uint32_t slot; /* SLOT_NONE: a question, which needs none */
+        uint16_t type; /* enum record_type */
+        int class;     /* Seekd__V1__Class */
+        uint64_t received_ns;
+        struct request_live live;
+        struct request *next;            /* list of the present owner */
+        struct request *connection_next; /* list of the connection, loop thread only */
+
+        /* Until prepared: the message and what it points to. */
+        struct arena arena;
+        const ProtobufCMessage *message;
+        const struct engine *engine;
+        const char *model_name; /* the server's */
+        uv_work_t work;
+
+        /* After preparing: `refusal.code` != 0, or a packed result for a question, or a generation
+         * ready to start. */
+        struct refusal refusal;
+        uint8_t *result;
+        size_t result_bytes;
+        uint16_t result_type;
+
+        /* Generation. */
+        struct sampling sampling;
+        uint32_t n_generate_max; /* > 0 */
+        uint32_t context_tokens;
+        bool logprobs;
+        uint64_t deadline_ns;     /* 0 = none */
+        struct token_list tokens; /* prompt, then what was generated */
+        uint32_t n_prompt;
+        struct text_stream *text;
+
+        /* Engine thread. */
+        uint64_t arrival;
+        struct sequence *sequence; /* NULL: waiting, or finished */
+        struct outbox outbox;
+        bool finished;          /* its Done is in the outbox or in the ring */
+        int finish_reason;      /* Seekd__V1__FinishReason, with `finished` */
+        const char *stop_found; /* with FINISH_REASON_STOP; NULL = unknown */
+        bool suspect;         /* was in a failed step: computed alone until that step is repeated */
+        uint64_t n_suspect;   /* tokens known when it failed */
+        uint32_t n_recompute; /* tokens of the prompt that were computed twice because of that */
+        uint64_t started_ns, first_token_ns, last_token_ns; /* 0 = not yet */
+        uint64_t paused_ns; /* since when the ring is full, 0 = it is not */
+};
+
+/* NULL: out of memory. */
+struct request *request_new(struct connection *connection, struct outlet *outlet, uint16_t type,
+                            uint32_t id);
+struct request *
+request_free(struct request *request); /* NULL-safe, returns NULL; the sequence must be gone */

@@ -1,0 +1,256 @@
+#include "daemon/runner.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/generation.h"
+#include "daemon/limits.h"
+#include "daemon/outlet.h"
+#include "daemon/request.h"
+#include "engine/engine.h"
+#include "engine/sampler.h"
+#include "engine/tokenizer.h"
+
+#define REASON(name) SEEKD__V1__FINISH_REASON__FINISH_REASON_##name
+#define PHASE(name)  SEEKD__V1__PHASE__PHASE_##name
+
+int runner_init(struct runner *runner) {
+        size_t n = runner->n_running_max, vocab = engine_config(runner->engine)->vocab_size;
+        runner->requests = calloc(RUNNER_REQUESTS_MAX, sizeof(struct request *));
+        runner->logits = calloc(n * vocab, sizeof(*runner->logits));
+        runner->items = calloc(n, sizeof(*runner->items));
+        runner->picks = calloc(n, sizeof(*runner->picks));
+        runner->runnable = calloc(n, sizeof(struct request *));
+        runner->parts = calloc(n, sizeof(*runner->parts));
+        int r = sampler_new((uint32_t)vocab, &runner->sampler);
+        if (r == 0 && runner->requests && runner->logits && runner->items && runner->picks &&
+            runner->runnable && runner->parts)
+                return 0;
+        runner_deinit(runner);
+        return -ENOMEM;
+}
+
+static void give_back(struct runner *runner, struct request *request) {
+        request->sequence = sequence_free(request->sequence);
+        runner->give_back(runner->userdata, request);
+}
+
+void runner_deinit(struct runner *runner) {
+        for (size_t i = 0; i < runner->n_requests; i++)
+                give_back(runner, runner->requests[i]);
+        runner->n_requests = 0;
+        free(runner->logits);
+        free(runner->items);
+        free(runner->picks);
+        free(runner->runnable);
+        free(runner->parts);
+        free(runner->requests);
+        runner->logits = NULL;
+        runner->items = NULL;
+        runner->picks = NULL;
+        runner->runnable = NULL;
+        runner->parts = NULL;
+        runner->requests = NULL;
+        runner->sampler = sampler_free(runner->sampler);
+}
+
+void runner_add(struct runner *runner, struct request *request) {
+        assert(runner->n_requests < RUNNER_REQUESTS_MAX);
+        request->arrival = ++runner->n_arrivals;
+        runner->requests[runner->n_requests++] = request;
+}
+
+/* Ends what must end and removes what is done. Keeps the order. */
+static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
+        size_t n_kept = 0;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                struct request *request = runner->requests[i];
+                bool gone = atomic_load(&request->outlet->gone) ||
+                        atomic_load(&request->outlet->broken);
+                if (!gone && !request->finished) {
+                        int reason =
+                                end_all ? REASON(SHUTDOWN) : generation_must_end(request, now_ns);
+                        if (reason != 0)
+                                generation_finish(request, reason, NULL, now_ns);
+                }
+                if (gone || (generation_flush(request, now_ns) && request->finished)) {
+                        if (gone || request->finish_reason == REASON(CANCELLED))
+                                runner->n_cancelled++;
+                        if (!gone)
+                                generation_show(request, 0, now_ns);
+                        give_back(runner, request);
+                        continue;
+                }
+                runner->requests[n_kept++] = request;
+        }
+        runner->n_requests = n_kept;
+}
+
+static void fail(struct request *request, int code, const char *message, uint64_t now_ns) {
+        struct refusal refusal;
+        refuse(&refusal, code, NULL, "%s", message);
+        generation_finish(request, REASON(ERROR), &refusal, now_ns);
+}
+
+/* Gives sequences to the first that wait. */
+static void start_waiting(struct runner *runner, uint64_t now_ns) {
+        unsigned n_running = 0;
+        for (size_t i = 0; i < runner->n_requests; i++)
+                n_running += runner->requests[i]->sequence != NULL;
+        for (size_t i = 0; i < runner->n_requests && n_running < runner->n_running_max; i++) {
+                struct request *request = runner->requests[i];
+                if (request->sequence || request->finished)
+                        continue;
+                if (sequence_new(runner->engine, &request->sequence) < 0) {
+                        if (n_running == 0) /* nobody will free memory: waiting would be for ever */
+                                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL,
+                                     "out of memory", now_ns);
+                        break;
+                }
+                request->started_ns = request->started_ns ? request->started_ns : now_ns;
+                atomic_store(&request->live.phase, PHASE(PREFILL));
+                n_running++;
+        }
+        runner->n_running = n_running;
+}
+
+/* What can be computed now. While there are suspects, one of them alone (see isolate()). */
+static size_t collect(struct runner *runner) {
+        size_t n = 0;
+        const struct request *suspect = NULL;
+        for (size_t i = 0; i < runner->n_requests && !suspect; i++) {
+                struct request *request = runner->requests[i];
+                if (!request->sequence || request->paused_ns != 0)
+                        continue;
+                if (request->suspect) {
+                        suspect = request;
+                        n = 0;
+                }
+                runner->items[n] = (struct schedule_item){
+                        .arrival = request->arrival,
+                        .position = sequence_position(request->sequence),
+                        .n_known = request->tokens.n,
+                };
+                runner->runnable[n++] = request;
+        }
+        return n;
+}
+
+/* A step failed. Computed alone, requests give the same tokens, so each part of the batch repeats
+ * it alone: only the one at fault fails then. After -ERANGE the sequences hold rubbish and start
+ * again from their tokens. */
+static void isolate(struct runner *runner, size_t n_picks, int code, const struct error *err,
+                    uint64_t now_ns) {
+        log_error("a step over %zu requests failed: %s", n_picks, err->text);
+        for (size_t i = 0; i < n_picks; i++) {
+                struct request *request = runner->runnable[runner->picks[i].index];
+                if (n_picks == 1) {
+                        fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, err->text,
+                             now_ns);
+                        continue;
+                }
+                request->suspect = true;
+                request->n_suspect = sequence_position(request->sequence) + runner->picks[i].n;
+                if (code != -ERANGE)
+                        continue;
+                request->sequence = sequence_free(request->sequence);
+                if (sequence_new(runner->engine, &request->sequence) < 0)
+                        fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, "out of memory",
+                             now_ns);
+        }
+}
+
+static void draw(struct runner *runner, struct request *request, const float *logits,
+                 uint64_t now_ns) {
+        float logprob;
+        uint32_t id = sampler_draw(runner->sampler, logits, &request->sampling, request->tokens.n,
+                                   request->logprobs ? &logprob : NULL);
+        bool is_eos = id == engine_config(runner->engine)->eos_id;
+        bool is_special = tokenizer_is_special(engine_tokenizer(runner->engine), id);
+        runner->n_generated_tokens++;
+        generation_token(request, id, is_eos, is_special, request->logprobs ? logprob : 0, now_ns);
+}
+
+/* What a successful step means for one request. */
+static void advance(struct runner *runner, const struct schedule_pick *pick,
+                    const struct batch_part *part, uint64_t now_ns) {
+        struct request *request = runner->runnable[pick->index];
+        uint64_t position = sequence_position(request->sequence);
+        uint32_t n_prompt_done =
+                position < request->n_prompt ? (uint32_t)position : request->n_prompt;
+        uint32_t before = atomic_load(&request->live.n_prompt_done);
+        if (n_prompt_done > before) {
+                runner->n_prompt_tokens += n_prompt_done - before;
+                atomic_store(&request->live.n_prompt_done, n_prompt_done);
+        }
+        if (request->suspect && position >= request->n_suspect)
+                request->suspect = false;
+        if (part->n_logits > 0)
+                draw(runner, request, part->logits, now_ns);
+}
+
+static bool step(struct runner *runner) {
+        size_t n_items = collect(runner);
+        if (n_items == 0)
+                return false;
+        size_t n_picks =
+                schedule_step(runner->items, n_items, engine_batch_rows_max(runner->engine),
+                              &runner->cursor, runner->picks);
+        size_t vocab = engine_config(runner->engine)->vocab_size;
+        for (size_t i = 0; i < n_picks; i++) {
+                const struct schedule_pick *pick = &runner->picks[i];
+                const struct schedule_item *item = &runner->items[pick->index];
+                struct request *request = runner->runnable[pick->index];
+                runner->parts[i] = (struct batch_part){
+                        .sequence = request->sequence,
+                        .ids = request->tokens.ids + item->position,
+                        .n = pick->n,
+                        .n_logits = item->position + pick->n == item->n_known ? 1 : 0,
+                        .logits = runner->logits + i * vocab,
+                };
+        }
+
+        struct error err = { 0 };
+        int r = engine_step(runner->engine, runner->parts, n_picks, &err);
+        uint64_t now_ns = clock_ns();
+        if (r < 0) {
+                isolate(runner, n_picks, r, &err, now_ns);
+                return true;
+        }
+        runner->n_steps++;
+        for (size_t i = 0; i < n_picks; i++)
+                advance(runner, &runner->picks[i], &runner->parts[i], now_ns);
+        return true;
+}
+
+/* Slots, places in the queue, memory. */
+static void show(struct runner *runner, uint64_t now_ns) {
+        uint32_t place = 0;
+        runner->kv_bytes = 0;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                struct request *request = runner->requests[i];
+                bool waits = !request->sequence && !request->finished;
+                place += waits;
+                if (request->sequence)
+                        runner->kv_bytes += sequence_bytes(request->sequence);
+                uint32_t running_phase = request->first_token_ns ? PHASE(DECODE) : PHASE(PREFILL);
+                uint32_t phase = waits ? PHASE(QUEUED) : running_phase;
+                atomic_store(&request->live.phase, request->paused_ns != 0 ? PHASE(PAUSED) : phase);
+                generation_show(request, waits ? place : 0, now_ns);
+        }
+}
+
+enum runner_state runner_turn(struct runner *runner, bool end_all) {
+        uint64_t now_ns = clock_ns();
+        settle(runner, end_all, now_ns);
+        start_waiting(runner, now_ns);
+        bool stepped = step(runner);
+        show(runner, stepped ? clock_ns() : now_ns);
+        if (runner->n_requests == 0)
+                return RUNNER_IDLE;
+        return stepped ? RUNNER_BUSY : RUNNER_BLOCKED;
+}

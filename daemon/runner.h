@@ -1,0 +1,68 @@
+/* The set of generations and the loop body that advances them: one step of the engine per turn,
+ * over all that can run.
+ *
+ * Requests are kept in order of arrival. The first n_running_max of them that are not finished hold
+ * a sequence; the others wait. A request whose ring is full is skipped until there is room. All
+ * calls from the engine thread. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/limits.h"
+#include "daemon/scheduler.h"
+#include "proto/region.h"
+
+#define RUNNER_REQUESTS_MAX ((size_t)CONNECTIONS_MAX * REGION_N_SLOTS)
+
+struct batch_part;
+struct engine;
+struct error;
+struct request;
+struct sampler;
+
+enum runner_state {
+        RUNNER_IDLE,    /* no request */
+        RUNNER_BLOCKED, /* all that could run wait for their clients */
+        RUNNER_BUSY,    /* a step was computed: call again */
+};
+
+struct runner {
+        struct engine *engine; /* borrowed */
+        unsigned n_running_max;
+        struct sampler *sampler;
+        float *logits; /* [n_running_max][vocab_size] */
+
+        struct request **requests; /* [RUNNER_REQUESTS_MAX], by arrival; owned until given back */
+        size_t n_requests;
+        uint64_t n_arrivals;
+        struct schedule_cursor cursor;
+
+        /* Scratch of one step, n_running_max each. */
+        struct schedule_item *items;
+        struct schedule_pick *picks;
+        struct request **runnable;
+        struct batch_part *parts;
+
+        /* Takes a request back: answered, or its client is gone. */
+        void (*give_back)(void *userdata, struct request *request);
+        void *userdata;
+
+        /* For statistics. */
+        uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_cancelled;
+        uint64_t kv_bytes;
+        unsigned n_running; /* hold a sequence */
+};
+
+/* `runner` is zeroed but for engine, n_running_max, give_back and userdata. 0 or -ENOMEM. */
+int runner_init(struct runner *runner);
+void runner_deinit(struct runner *runner); /* gives every request back unanswered */
+
+/* Takes a prepared generation. There are never more than RUNNER_REQUESTS_MAX: each has a slot of
+ * its connection. */
+void runner_add(struct runner *runner, struct request *request);
+
+/* One turn: ends what must end, starts what may start, computes one step. With `end_all` every
+ * generation ends with FINISH_REASON_SHUTDOWN. */
+enum runner_state runner_turn(struct runner *runner, bool end_all);

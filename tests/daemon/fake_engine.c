@@ -1,0 +1,117 @@
+#include "tests/daemon/fake_engine.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "engine/tokenizer.h"
+
+#define CONTEXT_TOKENS 4096
+#define FAKE_EOS       1
+
+struct engine {
+        struct model_config config;
+        struct tokenizer *tokenizer;
+        unsigned rows_max;
+};
+
+struct sequence {
+        uint32_t ids[CONTEXT_TOKENS];
+        uint64_t n;
+};
+
+static size_t parts_seen, rows_seen;
+
+size_t fake_parts_seen(void) {
+        return parts_seen;
+}
+
+size_t fake_rows_seen(void) {
+        return rows_seen;
+}
+
+struct engine *fake_engine_new(const char *model_dir, unsigned rows_max) {
+        struct engine *engine = calloc(1, sizeof(*engine));
+        struct error err = { 0 };
+        assert(engine);
+        if (tokenizer_open(model_dir, &engine->tokenizer, &err) < 0)
+                abort();
+        engine->config.vocab_size = tokenizer_n_ids(engine->tokenizer);
+        engine->config.max_positions = CONTEXT_TOKENS;
+        engine->config.eos_id = FAKE_EOS;
+        engine->rows_max = rows_max;
+        parts_seen = rows_seen = 0;
+        return engine;
+}
+
+struct engine *engine_close(struct engine *engine) {
+        tokenizer_close(engine->tokenizer);
+        free(engine);
+        return NULL;
+}
+
+const struct model_config *engine_config(const struct engine *engine) {
+        return &engine->config;
+}
+
+const struct tokenizer *engine_tokenizer(const struct engine *engine) {
+        return engine->tokenizer;
+}
+
+unsigned engine_batch_rows_max(const struct engine *engine) {
+        return engine->rows_max;
+}
+
+int sequence_new(struct engine *engine, struct sequence **ret) {
+        (void)engine;
+        *ret = calloc(1, sizeof(**ret));
+        return *ret ? 0 : -ENOMEM;
+}
+
+struct sequence *sequence_free(struct sequence *sequence) {
+        free(sequence);
+        return NULL;
+}
+
+uint64_t sequence_position(const struct sequence *sequence) {
+        return sequence->n;
+}
+
+uint64_t sequence_bytes(const struct sequence *sequence) {
+        return sequence->n * sizeof(uint32_t);
+}
+
+/* Ordinary ids only: 200 to 299. */
+uint32_t fake_next(const uint32_t *ids, size_t n) {
+        uint64_t hash = 1469598103934665603ULL;
+        for (size_t i = 0; i < n; i++)
+                hash = (hash ^ ids[i]) * 1099511628211ULL;
+        return 200 + (uint32_t)((hash >> 33) % 100);
+}
+
+int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
+                struct error *err) {
+        size_t rows = 0;
+        int r = 0;
+        for (size_t i = 0; i < n_parts; i++) {
+                struct sequence *sequence = parts[i].sequence;
+                rows += parts[i].n;
+                assert(sequence->n + parts[i].n <= CONTEXT_TOKENS);
+                memcpy(sequence->ids + sequence->n, parts[i].ids, parts[i].n * sizeof(uint32_t));
+                sequence->n += parts[i].n;
+                for (uint32_t k = 0; k < parts[i].n; k++)
+                        if (parts[i].ids[k] == FAKE_BAD_ID)
+                                r = error_set(err, -ERANGE, "part %zu: NaN", i);
+                if (parts[i].n_logits == 0)
+                        continue;
+                memset(parts[i].logits, 0, engine->config.vocab_size * sizeof(float));
+                parts[i].logits[fake_next(sequence->ids, sequence->n)] = 10;
+        }
+        assert(rows <= engine->rows_max);
+        parts_seen = n_parts > parts_seen ? n_parts : parts_seen;
+        rows_seen = rows > rows_seen ? rows : rows_seen;
+        return r;
+}

@@ -1,0 +1,21 @@
+/* A stand-in for the engine in tests: next tokens are a function of the tokens so far, steps can be
+ * made to fail. Replaces the functions of engine/engine.h at link time; tokenizer and sampler are
+ * the real ones. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct engine;
+
+/* A step over a sequence that holds this id fails with -ERANGE, as a NaN would. */
+#define FAKE_BAD_ID 77
+
+struct engine *fake_engine_new(const char *model_dir, unsigned rows_max);
+
+/* The token that follows these (greedy). */
+uint32_t fake_next(const uint32_t *ids, size_t n);
+
+/* Largest number of parts in a step, and of rows, since the start. */
+size_t fake_parts_seen(void);
+size_t fake_rows_seen(void);
