@@ -58,17 +58,33 @@ static void check_ids(const struct tokenizer *tokenizer, json_t *text, unsigned 
                          json_string_value(text));
 }
 
-static void test_ids_are_those_of_hugging_face(void **state) {
-        json_auto_t *root = load(test_dir, "tokenizer_cases.json");
-        json_t *cases = json_object_get(root, "cases"), *value;
+static void check_cases(const struct tokenizer *tokenizer, json_t *cases, size_t n_min) {
         size_t i;
-        assert_true(json_array_size(cases) >= 400);
+        json_t *value;
+        assert_true(json_array_size(cases) >= n_min);
         json_array_foreach(cases, i, value) {
                 json_t *text = json_object_get(value, "text"), *ids = json_object_get(value, "ids");
                 json_t *plain = json_object_get(value, "plain");
-                check_ids(*state, text, TOKENIZE_SPECIAL, ids, i);
-                check_ids(*state, text, 0, plain ? plain : ids, i);
+                check_ids(tokenizer, text, TOKENIZE_SPECIAL, ids, i);
+                check_ids(tokenizer, text, 0, plain ? plain : ids, i);
         }
+}
+
+static void test_ids_are_those_of_hugging_face(void **state) {
+        json_auto_t *root = load(test_dir, "tokenizer_cases.json");
+        check_cases(*state, json_object_get(root, "cases"), 400);
+}
+
+static void test_added_tokens_that_overlap_are_found_as_by_hugging_face(void **state) {
+        (void)state;
+        json_auto_t *root = load(test_dir, "tokenizer_cases.json");
+        json_auto_t *file = load(model_dir, "tokenizer.json");
+        json_array_extend(json_object_get(file, "added_tokens"), json_object_get(root, "added"));
+        CLEANUP_FREE char *json = json_dumps(file, JSON_COMPACT);
+        struct tokenizer *tokenizer;
+        assert_int_equal(tokenizer_parse("t.json", json, strlen(json), &tokenizer, NULL), 0);
+        check_cases(tokenizer, json_object_get(root, "overlapping"), 200);
+        tokenizer_close(tokenizer);
 }
 
 static void test_bytes_of_ids_join_to_the_text(void **state) {
@@ -335,6 +351,7 @@ int main(int argc, char **argv) {
         test_dir = argv[2];
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_ids_are_those_of_hugging_face),
+                cmocka_unit_test(test_added_tokens_that_overlap_are_found_as_by_hugging_face),
                 cmocka_unit_test(test_bytes_of_ids_join_to_the_text),
                 cmocka_unit_test(test_special_tokens_are_found_by_their_written_form),
                 cmocka_unit_test(test_invalid_utf8_is_refused_with_its_offset),

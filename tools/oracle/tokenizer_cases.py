@@ -4,7 +4,9 @@
     tools/oracle/tokenizer_cases.py models/seed-coder/tokenizer.json > tests/engine/tokenizer_cases.json
 
 Each case holds a text, its ids with special tokens recognised and, where they differ, its ids with
-special tokens read as plain text. The texts follow from a fixed seed.
+special tokens read as plain text. "overlapping" holds cases for the same file with the tokens of
+"added" appended to its added_tokens: they contain, begin and overlap one another. The texts follow
+from a fixed seed.
 """
 import json
 import random
@@ -14,6 +16,7 @@ from tokenizers import Tokenizer, __version__
 
 SEED = 20260910
 N_RANDOM = 420
+N_OVERLAPPING = 200
 
 FIXED = [
     "",
@@ -36,6 +39,17 @@ FIXED = [
     "\n" * 300,
     "=" * 300,
     "9" * 300,
+]
+
+# (text, special, normalized)
+OVERLAPPING = [
+    ("⟦a⟧", True, False),
+    ("⟦a⟧⟦b⟧", True, False),
+    ("⟦a⟧⟦b⟧⟦c⟧", False, False),
+    ("b⟧", False, False),
+    ("⟧⟦", False, True),
+    ("⟦b⟧⟦", False, True),
+    ("c⟧⟦", True, True),
 ]
 
 SPACES = " \t\n\r\v\f\u0085\u00a0\u1680\u180e\u2000\u2003\u200b\u2028\u2029\u202f\u205f\u3000\ufeff"
@@ -85,16 +99,9 @@ def piece(rng, added):
     return run(rng, "abcdefghijklmnopqrstuvwxyz", 10)
 
 
-def main():
-    path = sys.argv[1]
-    recognising, plain = Tokenizer.from_file(path), Tokenizer.from_file(path)
+def cases(tokenizer_json, texts):
+    recognising, plain = Tokenizer.from_str(tokenizer_json), Tokenizer.from_str(tokenizer_json)
     plain.encode_special_tokens = True
-    with open(path, encoding="utf-8") as file:
-        added = [token["content"] for token in json.load(file)["added_tokens"]]
-    rng = random.Random(SEED)
-    texts = FIXED + [
-        "".join(piece(rng, added) for _ in range(rng.randrange(1, 7))) for _ in range(N_RANDOM)
-    ]
     lines = []
     for text in texts:
         case = {"text": text, "ids": recognising.encode(text, add_special_tokens=False).ids}
@@ -102,8 +109,41 @@ def main():
         if ids != case["ids"]:
             case["plain"] = ids
         lines.append(json.dumps(case, separators=(",", ":")))
+    return ",\n".join(lines)
+
+
+def with_overlapping_tokens(root):
+    next_id = 1 + max(root["model"]["vocab"].values())
+    added = [
+        {
+            "id": next_id + i,
+            "content": content,
+            "single_word": False,
+            "lstrip": False,
+            "rstrip": False,
+            "normalized": normalized,
+            "special": special,
+        }
+        for i, (content, special, normalized) in enumerate(OVERLAPPING)
+    ]
+    return added, json.dumps(root | {"added_tokens": root["added_tokens"] + added})
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as file:
+        root = json.load(file)
+    rng = random.Random(SEED)
+    known = [token["content"] for token in root["added_tokens"]]
+    texts = FIXED + [
+        "".join(piece(rng, known) for _ in range(rng.randrange(1, 7))) for _ in range(N_RANDOM)
+    ]
+    added, overlapping_json = with_overlapping_tokens(root)
+    tangles = [run(rng, "⟦⟦⟦⟧⟧⟧abc ", 30) for _ in range(N_OVERLAPPING // 2)]
+    tangles += [run(rng, ["⟦a⟧", "⟦b⟧", "⟦c⟧", "⟦a", "b⟧", "⟦"], 8) for _ in range(N_OVERLAPPING // 2)]
     print('{"oracle":"tokenizers %s","cases":[' % __version__)
-    print(",\n".join(lines))
+    print(cases(json.dumps(root), texts))
+    print('],"added":%s,"overlapping":[' % json.dumps(added))
+    print(cases(overlapping_json, tangles))
     print("]}")
 
 
