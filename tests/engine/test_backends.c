@@ -1,0 +1,222 @@
+/* Every operation of the vector backend gives the reference's bits, on random shapes, rounded and
+ * not. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/backend.h"
+#include "engine/numerics.h"
+#include "tests/engine/random_floats.h"
+
+#define ROUNDS 60
+
+static const struct backend *fast;
+static uint64_t seed = 42;
+
+static uint32_t draw(uint32_t low, uint32_t high) {
+        return low + (uint32_t)(random_next(&seed) % (high - low + 1));
+}
+
+static float *copy(const float *x, size_t n) {
+        float *y = calloc(n + 16, sizeof(*y));
+        memcpy(y, x, n * sizeof(*x));
+        return y;
+}
+
+static void assert_same(const float *a, const float *b, size_t n) {
+        assert_memory_equal(a, b, n * sizeof(*a));
+}
+
+static void matmul_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < 4 * ROUNDS; i++) {
+                uint32_t rows = draw(1, 9), n = draw(1, 37),
+                         k = i % 3 ? draw(1, 20) * 16 : draw(1, 200);
+                bool bf16 = i % 2, round = i % 4 < 2;
+                float *x = random_floats(&seed, (size_t)rows * k, 2),
+                      *scratch = calloc(matmul_scratch(rows, k), sizeof(float));
+                void *w = bf16 ? (void *)random_bf16(&seed, (size_t)n * k, 1)
+                               : (void *)random_floats(&seed, (size_t)n * k, 1);
+                float *a = calloc((size_t)rows * n, sizeof(float)),
+                      *b = calloc((size_t)rows * n, sizeof(float));
+                struct matmul m = { x, k, rows, { w, n, k, bf16 }, a, n, round, scratch };
+                uint32_t middle = draw(0, n);
+                backend_reference.matmul(&m, 0, n);
+                m.y = b; /* in two parts: splitting outputs changes nothing */
+                fast->matmul(&m, 0, middle);
+                fast->matmul(&m, middle, n);
+                assert_same(a, b, (size_t)rows * n);
+                free(x), free(scratch), free(w), free(a), free(b);
+        }
+}
+
+static void rmsnorm_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t n = draw(1, 300);
+                float *x = random_floats(&seed, n, 3), *a = copy(x, n), *b = copy(x, n);
+                uint16_t *w = random_bf16(&seed, n, 2);
+                backend_reference.rmsnorm(x, w, n, 1e-20f, i % 2, a);
+                fast->rmsnorm(b, w, n, 1e-20f, i % 2, b); /* in place */
+                assert_same(a, b, n);
+                free(x), free(a), free(b), free(w);
+        }
+}
+
+static void unpacking_is_the_same_for_all_codes(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                enum row_format format = (enum row_format)(i % 3);
+                uint32_t n = draw(1, 8) * 32, n_rows = draw(1, 5);
+                size_t bytes = row_bytes(format, n) * n_rows;
+                uint8_t *rows = malloc(bytes);
+                for (size_t j = 0; j < bytes;
+                     j++) { /* codes and scales that packing can make: no NaN */
+                        rows[j] = (uint8_t)random_next(&seed);
+                        if ((rows[j] & 0x7F) == 0x7F || rows[j] == 0)
+                                rows[j] = 0x71;
+                }
+                float *a = calloc((size_t)n * n_rows, sizeof(float)),
+                      *b = calloc((size_t)n * n_rows, sizeof(float));
+                backend_reference.row_unpack(format, rows, n_rows, n, a);
+                fast->row_unpack(format, rows, n_rows, n, b);
+                assert_same(a, b, (size_t)n * n_rows);
+                free(rows), free(a), free(b);
+        }
+}
+
+static void attention_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t heads = draw(1, 9), dim = draw(1, 4) * 32, n0 = draw(1, 40),
+                         n1 = draw(0, 40);
+                float *q = random_floats(&seed, (size_t)heads * dim, 4),
+                      *k0 = random_floats(&seed, (size_t)n0 * dim, 4);
+                float *k1 = random_floats(&seed, (size_t)n1 * dim, 4),
+                      *sinks = random_floats(&seed, heads, 3);
+                float *scratch = calloc((size_t)heads * (n0 + n1 + 16), sizeof(float));
+                float *a = calloc((size_t)heads * dim, sizeof(float)),
+                      *b = calloc((size_t)heads * dim, sizeof(float));
+                struct attend job = { q,   { k0, k1 }, { n0, n1 }, sinks,   heads,
+                                      dim, 0.125f,     i % 2,      scratch, a };
+                backend_reference.attend(&job);
+                job.o = b;
+                fast->attend(&job);
+                assert_same(a, b, (size_t)heads * dim);
+                free(q), free(k0), free(k1), free(sinks), free(scratch), free(a), free(b);
+        }
+}
+
+static void index_scores_are_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t heads = draw(1, 9), dim = draw(1, 4) * 32, n = draw(1, 50);
+                float *q = random_floats(&seed, (size_t)heads * dim, 2),
+                      *w = random_floats(&seed, heads, 1);
+                float *keys = random_floats(&seed, (size_t)n * dim, 2);
+                float *a = calloc(n, sizeof(float)), *b = calloc(n, sizeof(float));
+                backend_reference.index_scores(q, w, heads, dim, keys, n, a);
+                fast->index_scores(q, w, heads, dim, keys, n, b);
+                assert_same(a, b, n);
+                free(q), free(w), free(keys), free(a), free(b);
+        }
+}
+
+static void hyper_connections_are_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t hc = draw(1, HC_STREAMS_MAX), n = i % 3 ? draw(1, 10) * 16 : draw(1, 90),
+                         mixes = 2 * hc + hc * hc;
+                float *h = random_floats(&seed, (size_t)hc * n, 2),
+                      *fx = random_floats(&seed, mixes, 2);
+                float *base = random_floats(&seed, mixes, 1), scale[3] = { 0.5f, 1, 2 },
+                      *y = random_floats(&seed, n, 2);
+                struct hc_mixes c = { hc, 20, 1e-20f, 1e-6f, base, scale };
+                float pre[2][8], post[2][8], comb[2][64], *u = calloc(2 * (size_t)n, sizeof(float));
+                float *other = copy(h, (size_t)hc * n);
+                backend_reference.hc_mixes(&c, fx, h, hc * n, pre[0], post[0], comb[0]);
+                fast->hc_mixes(&c, fx, h, hc * n, pre[1], post[1], comb[1]);
+                assert_same(pre[0], pre[1], hc), assert_same(post[0], post[1], hc),
+                        assert_same(comb[0], comb[1], hc * hc);
+                backend_reference.hc_collapse(h, pre[0], hc, n, i % 2, u);
+                fast->hc_collapse(h, pre[0], hc, n, i % 2, u + n);
+                assert_same(u, u + n, n);
+                backend_reference.hc_expand(h, y, post[0], comb[0], hc, n, i % 2);
+                fast->hc_expand(other, y, post[0], comb[0], hc, n, i % 2);
+                assert_same(h, other, (size_t)hc * n);
+                free(h), free(fx), free(base), free(y), free(u), free(other);
+        }
+}
+
+/* Doubly stochastic up to hc_eps: rows sum to one only as far as 20 iterations go, columns exactly.
+ */
+static void sinkhorn_balances_columns(void **state) {
+        (void)state;
+        float fx[24], base[24] = { 0 }, scale[3] = { 1, 1, 1 }, pre[4], post[4], comb[16],
+                      *h = random_floats(&seed, 256, 1);
+        for (int i = 0; i < 24; i++)
+                fx[i] = random_float(&seed, 3);
+        struct hc_mixes c = { 4, 20, 1e-20f, 1e-6f, base, scale };
+        backend_reference.hc_mixes(&c, fx, h, 256, pre, post, comb);
+        for (int k = 0; k < 4; k++) {
+                float column = 0, row = 0;
+                for (int j = 0; j < 4; j++)
+                        column += comb[4 * j + k], row += comb[4 * k + j];
+                assert_float_equal(column, 1, 1e-5);
+                assert_float_equal(row, 1, 1e-2);
+        }
+        free(h);
+}
+
+static void swiglu_is_the_same_beyond_its_limits(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t n = draw(1, 100);
+                float *g = random_floats(&seed, n, 150), *u = random_floats(&seed, n, 20);
+                float *a = calloc(n, sizeof(float)), *b = copy(g, n);
+                backend_reference.swiglu(g, u, n, 10, 0.7f, i % 2, a);
+                fast->swiglu(b, u, n, 10, 0.7f, i % 2, b); /* in place, as the engine does */
+                assert_same(a, b, n);
+                free(g), free(u), free(a), free(b);
+        }
+}
+
+static void engram_gate_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t hc = draw(1, 4), n = i % 3 ? draw(1, 10) * 16 : draw(1, 90);
+                float *h = random_floats(&seed, (size_t)hc * n, 2),
+                      *other = copy(h, (size_t)hc * n);
+                float *key = random_floats(&seed, (size_t)hc * n, 2),
+                      *value = random_floats(&seed, n, 1);
+                uint16_t *qw = random_bf16(&seed, (size_t)hc * n, 1),
+                         *kw = random_bf16(&seed, (size_t)hc * n, 1);
+                backend_reference.engram_gate(h, key, value, qw, kw, hc, n, 1e-20f, i % 2);
+                fast->engram_gate(other, key, value, qw, kw, hc, n, 1e-20f, i % 2);
+                assert_same(h, other, (size_t)hc * n);
+                free(h), free(other), free(key), free(value), free(qw), free(kw);
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(sinkhorn_balances_columns),
+                cmocka_unit_test(matmul_is_the_same),
+                cmocka_unit_test(rmsnorm_is_the_same),
+                cmocka_unit_test(unpacking_is_the_same_for_all_codes),
+                cmocka_unit_test(attention_is_the_same),
+                cmocka_unit_test(index_scores_are_the_same),
+                cmocka_unit_test(hyper_connections_are_the_same),
+                cmocka_unit_test(swiglu_is_the_same_beyond_its_limits),
+                cmocka_unit_test(engram_gate_is_the_same),
+        };
+        fast = backend_fast();
+        if (!fast)
+                return 77; /* meson: skipped; nothing to compare on this processor */
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/formats.h"
+#include "engine/numerics.h"
+#include "tests/engine/random_floats.h"
+
+static void every_e4m3_code_survives_decoding_and_encoding(void **state) {
+        (void)state;
+        for (unsigned code = 0; code < 256; code++)
+                if ((code & 0x7F) != 0x7F)
+                        assert_int_equal(e4m3_encode(e4m3_decode((uint8_t)code)), code);
+        assert_true(e4m3_decode(0x7E) == 448.0f && e4m3_decode(0x01) == 0x1p-9f &&
+                    e4m3_decode(0x38) == 1.0f);
+        assert_true(isnan(e4m3_decode(0x7F)) && isnan(e4m3_decode(0xFF)));
+}
+
+static void e4m3_rounds_to_the_nearest_code_and_ties_to_even(void **state) {
+        (void)state;
+        for (unsigned code = 0; code < 0x7E; code++) {
+                float low = e4m3_decode((uint8_t)code), high = e4m3_decode((uint8_t)(code + 1)),
+                      middle = (low + high) / 2;
+                assert_int_equal(e4m3_encode(middle), code % 2 == 0 ? code : code + 1);
+                assert_int_equal(e4m3_encode(nextafterf(middle, 0)), code);
+                assert_int_equal(e4m3_encode(nextafterf(middle, 1e9f)), code + 1);
+                assert_int_equal(e4m3_encode(-nextafterf(middle, 0)), code | 0x80);
+        }
+}
+
+static void e2m1_ties_go_to_the_even_code(void **state) {
+        (void)state;
+        /* DeepSeek-V4.1: .25, 1.25, 2.5, 5 down; .75, 1.75, 3.5 up. */
+        const float ties[] = { 0.25f, 0.75f, 1.25f, 1.75f, 2.5f, 3.5f, 5.0f };
+        const float expected[] = { 0, 1, 1, 2, 2, 4, 4 };
+        for (int i = 0; i < 7; i++) {
+                assert_true(e2m1_decode(e2m1_encode(ties[i])) == expected[i]);
+                assert_true(e2m1_decode(e2m1_encode(-ties[i])) == -expected[i]);
+        }
+}
+
+static void fp8_scale_is_not_doubled_by_an_unrounded_product(void **state) {
+        (void)state;
+        /* max = 448 * 2^k: the scale must be 2^k exactly, and for the FP4 key 6 * 2^k likewise. */
+        float x[32] = { 0 };
+        uint8_t row[64];
+        for (int k = -8; k < 8; k++) {
+                x[3] = ldexpf(448.0f, k);
+                row_pack(ROW_FP8, x, 32, row);
+                assert_int_equal(row[32], 127 + k);
+                x[3] = ldexpf(6.0f, k);
+                row_pack(ROW_FP4_KEY, x, 32, row);
+                assert_int_equal(row[16], 127 + k);
+        }
+        memset(x, 0, sizeof(x));
+        row_pack(ROW_FP8, x, 32, row); /* the floor of 1e-4: 1e-4 / 448 = 2.2e-7, so 2^-22 */
+        assert_int_equal(row[32], 127 - 22);
+}
+
+/* The definitions once more, in double and by search: what the codecs must agree with. */
+static double nearest(double v, float (*decode)(uint8_t), unsigned n_codes) {
+        double best = 0, best_distance = INFINITY;
+        unsigned best_code = 0;
+        for (unsigned code = 0; code < n_codes; code++) {
+                double d = fabs((double)decode((uint8_t)code) - fabs(v));
+                if (d < best_distance ||
+                    (d <= best_distance && code % 2 == 0 && best_code % 2 == 1)) {
+                        best = (double)decode((uint8_t)code);
+                        best_distance = d;
+                        best_code = code;
+                }
+        }
+        return copysign(best, v);
+}
+
+static void rows_equal_a_search_over_all_codes(void **state) {
+        (void)state;
+        uint64_t seed = 11;
+        for (int round = 0; round < 300; round++) {
+                float x[64], y[64];
+                uint8_t row[96];
+                float scale = ldexpf(1.0f, (int)(random_next(&seed) % 30) - 15);
+                for (int i = 0; i < 64; i++)
+                        x[i] = random_float(&seed, scale);
+                const struct {
+                        enum row_format format;
+                        uint32_t block;
+                        double floor, most;
+                } kinds[] = { { ROW_FP8, 32, 1e-4, 448 },
+                              { ROW_FP4_LATENT, 16, 6 * 0x1p-9, 6 },
+                              { ROW_FP4_KEY, 32, 6 * 0x1p-126, 6 } };
+                for (int k = 0; k < 3; k++) {
+                        row_pack(kinds[k].format, x, 64, row);
+                        row_unpack(kinds[k].format, row, 64, y);
+                        for (uint32_t i = 0; i < 64; i++) {
+                                double a = (double)(float)kinds[k].floor, s;
+                                for (uint32_t j = i / kinds[k].block * kinds[k].block,
+                                              e = j + kinds[k].block;
+                                     j < e; j++)
+                                        a = fmax(a, fabs((double)x[j]));
+                                if (kinds[k].format == ROW_FP4_LATENT)
+                                        s = nearest(a / 6, e4m3_decode, 127);
+                                else
+                                        s = exp2(ceil(log2(
+                                                (double)((float)a * (float)(1 / kinds[k].most)))));
+                                double v = fmax(-kinds[k].most,
+                                                fmin(kinds[k].most, (double)(x[i] / (float)s)));
+                                double q = kinds[k].format == ROW_FP8 ? nearest(v, e4m3_decode, 127)
+                                                                      : nearest(v, e2m1_decode, 8);
+                                assert_true((double)y[i] == q * s);
+                                assert_true(bf16_round(y[i]) ==
+                                            y[i]); /* what makes storing codes lossless */
+                        }
+                }
+        }
+}
+
+int main(void) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(every_e4m3_code_survives_decoding_and_encoding),
+                cmocka_unit_test(e4m3_rounds_to_the_nearest_code_and_ties_to_even),
+                cmocka_unit_test(e2m1_ties_go_to_the_even_code),
+                cmocka_unit_test(fp8_scale_is_not_doubled_by_an_unrounded_product),
+                cmocka_unit_test(rows_equal_a_search_over_all_codes),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

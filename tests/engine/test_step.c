@@ -1,0 +1,157 @@
+/* Promise: logits are a function of model and tokens alone. Nano model (argv[1]): window, top-k,
+ * candidates and groups all bind within its 200 tokens. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/error.h"
+#include "engine/engine.h"
+#include "tests/engine/random_floats.h"
+
+#define N_TOKENS 200
+
+static const char *model_dir;
+static uint32_t tokens[3][N_TOKENS];
+
+static struct engine *open_engine(enum compute compute, enum backend_kind backend,
+                                  unsigned threads) {
+        struct engine *engine = NULL;
+        struct error err = { 0 };
+        struct engine_options options = {
+                .model_dir = model_dir, .compute = compute, .backend = backend, .n_threads = threads
+        };
+        if (engine_open(&options, &engine, &err) < 0)
+                fail_msg("%s", err.text);
+        return engine;
+}
+
+static float *run_alone(struct engine *engine, const uint32_t *ids, uint32_t chunk) {
+        uint32_t v = engine_config(engine)->vocab_size;
+        float *logits = calloc((size_t)N_TOKENS * v, sizeof(float));
+        struct sequence *s;
+        assert_int_equal(sequence_new(engine, &s), 0);
+        for (uint32_t at = 0; at < N_TOKENS; at += chunk) {
+                uint32_t n = N_TOKENS - at < chunk ? N_TOKENS - at : chunk;
+                struct batch_part part = { s, ids + at, n, n, logits + (size_t)at * v };
+                assert_int_equal(engine_step(engine, &part, 1, NULL), 0);
+        }
+        assert_int_equal(sequence_position(s), N_TOKENS);
+        sequence_free(s);
+        return logits;
+}
+
+static size_t logits_bytes(const struct engine *engine) {
+        return (size_t)N_TOKENS * engine_config(engine)->vocab_size * sizeof(float);
+}
+
+static void chunking_changes_no_bit(void **state) {
+        (void)state;
+        for (int compute = COMPUTE_BF16; compute <= COMPUTE_F32; compute++) {
+                struct engine *engine = open_engine((enum compute)compute, BACKEND_AUTO, 1);
+                float *whole = run_alone(engine, tokens[0], N_TOKENS);
+                const uint32_t chunks[] = { 1, 2, 7, 64, 128 };
+                for (size_t i = 0; i < sizeof(chunks) / sizeof(*chunks); i++) {
+                        float *other = run_alone(engine, tokens[0], chunks[i]);
+                        assert_memory_equal(whole, other, logits_bytes(engine));
+                        free(other);
+                }
+                free(whole);
+                engine_close(engine);
+        }
+}
+
+static void backends_and_threads_change_no_bit(void **state) {
+        (void)state;
+        struct engine *plain = open_engine(COMPUTE_BF16, BACKEND_REFERENCE, 1);
+        struct engine *threads = open_engine(COMPUTE_BF16, BACKEND_AUTO, 3);
+        float *a = run_alone(plain, tokens[0], 50), *b = run_alone(threads, tokens[0], N_TOKENS);
+        assert_memory_equal(a, b, logits_bytes(plain));
+        free(a), free(b);
+        engine_close(plain);
+        engine_close(threads);
+}
+
+static void batching_changes_no_bit(void **state) {
+        (void)state;
+        struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 2);
+        uint32_t v = engine_config(engine)->vocab_size, done[3] = { 0 };
+        uint64_t seed = 5;
+        float *alone[3], *together[3];
+        struct sequence *s[3];
+        for (int i = 0; i < 3; i++) {
+                alone[i] = run_alone(engine, tokens[i], 64);
+                together[i] = calloc((size_t)N_TOKENS * v, sizeof(float));
+                assert_int_equal(sequence_new(engine, &s[i]), 0);
+        }
+        for (;;) { /* parts of random sizes, some sequences absent from a step */
+                struct batch_part parts[3];
+                size_t n_parts = 0;
+                for (int i = 0; i < 3; i++) {
+                        uint32_t n = (uint32_t)(random_next(&seed) % 30), left = N_TOKENS - done[i];
+                        n = n < left ? n : left;
+                        if (n == 0)
+                                continue;
+                        parts[n_parts++] = (struct batch_part){ s[i], tokens[i] + done[i], n, n,
+                                                                together[i] + (size_t)done[i] * v };
+                        done[i] += n;
+                }
+                assert_int_equal(engine_step(engine, parts, n_parts, NULL), 0);
+                if (done[0] + done[1] + done[2] == 3 * N_TOKENS)
+                        break;
+        }
+        for (int i = 0; i < 3; i++) {
+                assert_memory_equal(alone[i], together[i], logits_bytes(engine));
+                sequence_free(s[i]);
+                free(alone[i]), free(together[i]);
+        }
+        engine_close(engine);
+}
+
+static void refusals_name_the_part_and_change_nothing(void **state) {
+        (void)state;
+        struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 1);
+        struct error err = { 0 };
+        struct sequence *s;
+        uint32_t bad[2] = { 5, engine_config(engine)->vocab_size };
+        float *logits = calloc(engine_config(engine)->vocab_size, sizeof(float));
+        assert_int_equal(sequence_new(engine, &s), 0);
+
+        struct batch_part part = { s, bad, 2, 1, logits };
+        assert_int_equal(engine_step(engine, &part, 1, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "part 0: token 1"));
+        part.n = 0;
+        assert_int_equal(engine_step(engine, &part, 1, &err), -EINVAL);
+        part.n = engine_batch_rows_max(engine) + 1;
+        assert_int_equal(engine_step(engine, &part, 1, &err), -EINVAL);
+        part.n = 1;
+        part.n_logits = 2;
+        assert_int_equal(engine_step(engine, &part, 1, &err), -EINVAL);
+        assert_int_equal(sequence_position(s), 0);
+
+        sequence_free(s);
+        free(logits);
+        engine_close(engine);
+}
+
+int main(int argc, char **argv) {
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(chunking_changes_no_bit),
+                cmocka_unit_test(backends_and_threads_change_no_bit),
+                cmocka_unit_test(batching_changes_no_bit),
+                cmocka_unit_test(refusals_name_the_part_and_change_nothing),
+        };
+        uint64_t seed = 1;
+        if (argc != 2)
+                return 1;
+        model_dir = argv[1];
+        for (int i = 0; i < 3; i++)
+                for (int j = 0; j < N_TOKENS; j++)
+                        tokens[i][j] = j == 0 ? 0 : (uint32_t)(random_next(&seed) % 300);
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
