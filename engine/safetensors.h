@@ -31,7 +31,7 @@ struct tensor {
         enum dtype dtype;
         unsigned n_dims;
         uint64_t shape[TENSOR_DIMS_MAX]; /* row-major, [out, in] for matrices */
-        const uint8_t *data; /* aligned to its elements */
+        const uint8_t *data;             /* aligned to its elements */
         uint64_t bytes;
 };
 
