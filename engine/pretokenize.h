@@ -2,10 +2,10 @@
  *
  * A list of Split patterns, each applied to the pieces of the one before; matches and the gaps
  * between them are both pieces. Look-ahead and look-behind see the piece, not the text around it.
- * Which characters
- * are letters is PCRE2's knowledge (10.42: Unicode 14): 10,174 characters assigned after that are
- * cut differently by tokenizers 0.23.3. Immutable after pretokenizer_read(), any thread; a piece
- * list serves one call at a time. */
+ * Which
+ * characters are letters is PCRE2's knowledge (10.42: Unicode 14): tokenizers 0.23.3 cuts 10,174
+ * characters assigned since then differently. Immutable after pretokenizer_read(), any thread; a
+ * piece list serves one call at a time. */
 #pragma once
 
 #include <jansson.h>

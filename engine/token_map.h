@@ -4,10 +4,11 @@
  * rows. Alike: equal after NFKC, NFD, removal of all marks, lower-casing and white-space folding.
  * Numbers are handed out in the order of the ids.
  *
- * The library that made the released maps knows marks and compositions up to Unicode 9, utf8proc
- * (2.8: Unicode 14) newer ones as well: they disagree on 546 characters of all 1,112,064, of
- * scripts that vocabularies do not spell out. One that did would show in the size of the map, which
- * the configuration states and engram_hash_init() checks. Any thread. */
+ * Hugging Face's normalizers (tokenizers 0.23.3), with which such maps are made, know marks and
+ * compositions up to Unicode 9, utf8proc 2.8 up to Unicode 14: they disagree on 546 of all 1,112,064
+ * characters, which vocabularies hardly spell out. Where one shares a number in one map and not in
+ * the other, the sizes differ, and engram_hash_init() checks the size against the configuration.
+ * Any thread. */
 #pragma once
 
 #include <stdint.h>
