@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -93,6 +94,25 @@ static void script_die(struct fake_daemon *daemon) {
 static void a_daemon_that_dies_ends_the_request_after_its_last_token(void **state) {
         (void)state;
         expect_end(script_die, SEEKD_E_LOST, "connection lost", 2);
+}
+
+static void script_die_asleep(struct fake_daemon *daemon) {
+        fake_welcome(daemon);
+        uint32_t id = fake_generate(daemon);
+        nanosleep(&(struct timespec){ .tv_nsec = 20000000 },
+                  NULL); /* the client most likely sleeps now */
+        uint8_t payload[64];
+        struct token_delta delta = { .id = 1, .text_bytes = 1 };
+        struct ring_item item = { .type = RECORD_TOKENS, .flags = RING_WHOLE, .stream = id };
+        item.len = (uint32_t)token_delta_put(payload, sizeof(payload), &delta, NULL, "a");
+        ring_writer_write(&daemon->channel.writer, &item, payload, NULL);
+        ring_writer_publish(
+                &daemon->channel.writer); /* and no kick: the client hears of the hang-up only */
+}
+
+static void what_a_daemon_wrote_before_it_died_is_delivered(void **state) {
+        (void)state;
+        expect_end(script_die_asleep, SEEKD_E_LOST, "connection lost", 1);
 }
 
 static void script_goodbye(struct fake_daemon *daemon) {
@@ -343,6 +363,7 @@ int main(void) {
                 cmocka_unit_test(an_error_of_the_daemon_is_the_result),
                 cmocka_unit_test(a_failure_while_generating_is_the_result),
                 cmocka_unit_test(a_daemon_that_dies_ends_the_request_after_its_last_token),
+                cmocka_unit_test(what_a_daemon_wrote_before_it_died_is_delivered),
                 cmocka_unit_test(a_daemon_that_says_goodbye_ends_the_request),
                 cmocka_unit_test(an_error_frame_is_reported),
                 cmocka_unit_test(a_malformed_message_ends_the_connection),

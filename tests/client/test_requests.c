@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -178,6 +179,43 @@ static void a_callback_that_returns_nonzero_cancels(void **state) {
         fake_stop(&daemon);
 }
 
+static void script_wait_for_cancel(struct fake_daemon *daemon) {
+        fake_welcome(daemon);
+        uint32_t id = fake_generate(daemon);
+        fake_accepted(daemon, id, 5);
+        for (unsigned i = 0; i < 10000 && !slot_cancelled(&daemon->channel.peer, 5, id); i++)
+                nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+        if (slot_cancelled(&daemon->channel.peer, 5, id))
+                fake_done(daemon, id, SEEKD__V1__FINISH_REASON__FINISH_REASON_CANCELLED);
+        fake_hang_up(daemon);
+}
+
+static void keep_finish(void *userdata, struct seekd_request *request,
+                        const struct seekd_result *result) {
+        (void)request;
+        *(int *)userdata = result->finish;
+}
+
+static void a_request_can_be_cancelled_before_the_daemon_has_seen_it(void **state) {
+        (void)state;
+        struct fake_daemon daemon;
+        fake_start(&daemon, script_wait_for_cancel);
+        struct seekd_client *client = connect_to(&daemon);
+        struct seekd_params params = SEEKD_PARAMS_INIT;
+        params.prompt = "x";
+        params.prompt_bytes = 1;
+        struct seekd_request *request;
+        int finish = SEEKD_FINISH_NONE;
+        assert_int_equal(seekd_submit(client, &params, NULL, keep_finish, &finish, &request), 0);
+        seekd_cancel(request);
+        while (!seekd_finished(request))
+                seekd_dispatch(client, -1);
+        assert_int_equal(finish, SEEKD_FINISH_CANCELLED);
+        seekd_request_free(request);
+        seekd_disconnect(client);
+        fake_stop(&daemon);
+}
+
 static void script_interleaved(struct fake_daemon *daemon) {
         fake_welcome(daemon);
         uint32_t first = fake_generate(daemon);
@@ -340,6 +378,7 @@ int main(void) {
                 cmocka_unit_test(parameters_arrive_as_given),
                 cmocka_unit_test(a_prompt_larger_than_a_record_travels_as_a_memory_file),
                 cmocka_unit_test(a_callback_that_returns_nonzero_cancels),
+                cmocka_unit_test(a_request_can_be_cancelled_before_the_daemon_has_seen_it),
                 cmocka_unit_test(requests_run_side_by_side_and_show_progress),
                 cmocka_unit_test(questions_are_answered),
                 cmocka_unit_test(spinning_changes_nothing_else),
