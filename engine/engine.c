@@ -135,6 +135,18 @@ uint64_t engine_weight_bytes(const struct engine *engine) {
         return engine->weights.bytes;
 }
 
+uint64_t engine_decode_bytes(const struct engine *engine) {
+        const struct model_config *c = &engine->config;
+        uint64_t embed_row = (uint64_t)c->hidden_size * sizeof(uint16_t);
+        uint64_t expert = 3ULL * c->expert_dim * c->hidden_size * sizeof(uint16_t);
+        uint64_t engram_row = c->engram_head_dim + c->engram_head_dim / FP8_BLOCK;
+        uint64_t bytes = engine->weights.bytes - (c->vocab_size - 1) * embed_row -
+                (uint64_t)c->n_layers * (c->n_experts - c->n_experts_per_token) * expert;
+        for (uint32_t i = 0; i < c->n_engram_layers; i++)
+                bytes -= (c->engram_rows[i] - engine->hash.n_rows) * engram_row;
+        return bytes;
+}
+
 int sequence_new(struct engine *engine, struct sequence **ret) {
         struct sequence *s = calloc(1, sizeof(*s));
         if (!s)

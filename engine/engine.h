@@ -50,7 +50,11 @@ const struct model_config *engine_config(const struct engine *engine);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 const char *engine_backend_name(const struct engine *engine); /* "cpu avx2", "cpu reference", ... */
 unsigned engine_batch_rows_max(const struct engine *engine);
-uint64_t engine_weight_bytes(const struct engine *engine);
+uint64_t engine_weight_bytes(const struct engine *engine); /* of all bound tensors */
+
+/* Weight bytes that decoding one token reads: all but the embedding's and the Engram tables' other
+ * rows and the experts that are not chosen. */
+uint64_t engine_decode_bytes(const struct engine *engine);
 
 int sequence_new(struct engine *engine, struct sequence **ret); /* 0 or -ENOMEM */
 struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, returns NULL */
