@@ -78,7 +78,8 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
                                 generation_finish(request, reason, NULL, now_ns);
                 }
                 if (gone || (generation_flush(request, now_ns) && request->finished)) {
-                        if (gone || request->finish_reason == REASON(CANCELLED))
+                        if ((gone && !request->finished) ||
+                            request->finish_reason == REASON(CANCELLED))
                                 runner->n_cancelled++;
                         if (!gone)
                                 generation_show(request, 0, now_ns);
