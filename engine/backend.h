@@ -129,5 +129,5 @@ struct backend {
 
 extern const struct backend backend_reference;
 
-/* The fastest backend this processor runs, NULL if it has nothing better than the reference. */
-const struct backend *backend_fast(void);
+/* The vector backends this processor runs, fastest first; NULL past the last. */
+const struct backend *backend_vector(unsigned index);

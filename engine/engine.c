@@ -25,7 +25,7 @@ static void report(const struct engine_options *options, double done, const char
 }
 
 static int choose_backend(enum backend_kind kind, const struct backend **ret, struct error *err) {
-        const struct backend *fast = backend_fast();
+        const struct backend *fast = backend_vector(0);
         if (kind == BACKEND_CPU && !fast)
                 return error_set(err, -ENOTSUP,
                                  "backend cpu: this processor has neither AVX2 with FMA nor "

@@ -5,10 +5,10 @@
  * Numbers are handed out in the order of the ids.
  *
  * Hugging Face's normalizers (tokenizers 0.23.3), with which such maps are made, know marks and
- * compositions up to Unicode 9, utf8proc 2.8 up to Unicode 14: they disagree on 546 of all 1,112,064
- * characters, which vocabularies hardly spell out. Where one shares a number in one map and not in
- * the other, the sizes differ, and engram_hash_init() checks the size against the configuration.
- * Any thread. */
+ * compositions up to Unicode 9, utf8proc 2.8 up to Unicode 14: they disagree on 546 of all
+ * 1,112,064 characters, which vocabularies hardly spell out. Where one shares a number in one map
+ * and not in the other, the sizes differ, and engram_hash_init() checks the size against the
+ * configuration. Any thread. */
 #pragma once
 
 #include <stdint.h>
