@@ -2,6 +2,7 @@
 """Clients that break the rules: each loses its connection or gets an error, and nobody else notices."""
 
 import re
+import signal
 
 import harness
 
@@ -52,6 +53,11 @@ class Hostile(harness.DaemonTest):
         self.server = self.ready_daemon()
         self.expected = self.server.complete()
         self.assertTrue(self.expected)
+
+    def tearDown(self):
+        # In peace: under a sanitizer, this is when leaks are told.
+        self.server.signal(signal.SIGTERM)
+        self.assertEqual(self.server.wait(), 0, self.server.log())
 
     def assert_unharmed(self, deed):
         self.assertTrue(self.server.alive(), f"the daemon died of {deed}:\n{self.server.log()}")
