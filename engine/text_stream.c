@@ -12,13 +12,14 @@
 #define UNFINISHED_BYTES_MAX 3
 
 struct stop_string {
-        char text[STOP_STRING_BYTES_MAX];
+        char text[STOP_STRING_BYTES_MAX + 1];
         size_t n;
 };
 
 struct text_stream {
         const struct tokenizer *tokenizer;
         bool show_special, stopped;
+        const struct stop_string *found; /* with `stopped` */
         struct stop_string stops[STOP_STRINGS_MAX];
         size_t n_stops;
         char unfinished[UNFINISHED_BYTES_MAX]; /* start of a character */
@@ -139,14 +140,14 @@ static void append_token(struct text_stream *stream, const char *token, size_t n
         memcpy(stream->unfinished, token + n - stream->n_unfinished, stream->n_unfinished);
 }
 
-/* Longest stop string that ends at `end`, 0 if none does. */
-static size_t stop_ending_at(const struct text_stream *stream, size_t end) {
-        size_t longest = 0;
+/* Longest stop string that ends at `end`, NULL if none does. */
+static const struct stop_string *stop_ending_at(const struct text_stream *stream, size_t end) {
+        const struct stop_string *longest = NULL;
         for (size_t i = 0; i < stream->n_stops; i++) {
                 const struct stop_string *stop = &stream->stops[i];
-                if (stop->n > longest && stop->n <= end &&
+                if ((!longest || stop->n > longest->n) && stop->n <= end &&
                     memcmp(stream->text + end - stop->n, stop->text, stop->n) == 0)
-                        longest = stop->n;
+                        longest = stop;
         }
         return longest;
 }
@@ -168,10 +169,11 @@ static size_t held_bytes(const struct text_stream *stream) {
  * split into tokens makes no difference. Text before `from` is known to end none. */
 static bool cut_at_stop(struct text_stream *stream, size_t from) {
         for (size_t end = from + 1; end <= stream->n_text; end++) {
-                size_t n = stop_ending_at(stream, end);
-                if (n > 0) {
-                        stream->n_text = end - n;
+                const struct stop_string *stop = stop_ending_at(stream, end);
+                if (stop) {
+                        stream->n_text = end - stop->n;
                         stream->stopped = true;
+                        stream->found = stop;
                         return true;
                 }
         }
@@ -214,4 +216,8 @@ void text_stream_finish(struct text_stream *stream, const char **ret_text, size_
         }
         stream->n_unfinished = 0;
         show(stream, stream->n_text, ret_text, ret_n);
+}
+
+const char *text_stream_stop(const struct text_stream *stream) {
+        return stream->found ? stream->found->text : NULL;
 }

@@ -32,3 +32,6 @@ bool text_stream_push(struct text_stream *stream, uint32_t id, const char **ret_
 /* End of generation: releases what was held back. Bytes that cannot become a character come out as
  * U+FFFD. */
 void text_stream_finish(struct text_stream *stream, const char **ret_text, size_t *ret_n);
+
+/* The stop string that was completed, NULL when none was. Lives as long as the stream. */
+const char *text_stream_stop(const struct text_stream *stream);

@@ -245,8 +245,10 @@ static void test_stop_string_ends_the_text_before_it(void **state) {
         expect(&shown, "a\nb");
         push_bytes(&shown, "x\n", 2);
         expect(&shown, "a\nbENx");
+        assert_null(text_stream_stop(shown.stream));
         push_bytes(&shown, "\n", 1);
         assert_true(shown.stopped);
+        assert_string_equal(text_stream_stop(shown.stream), "\n\n");
         push_bytes(&shown, "more", 4);
         assert_true(shown.stopped);
         finish(&shown);
