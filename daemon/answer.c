@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "daemon/request.h"
+#include "engine/text_stream.h"
 #include "proto/message.h"
 
 static size_t pack(const ProtobufCMessage *message, uint8_t *ret) {
@@ -70,8 +71,8 @@ size_t answer_done(const struct request *request, const struct refusal *error, u
         done.usage = &usage;
         done.timing = &timing;
         done.cache = &cache;
-        if (request->stop_found)
-                done.stop = (char *)(uintptr_t)request->stop_found;
+        if (request->finish_reason == SEEKD__V1__FINISH_REASON__FINISH_REASON_STOP)
+                done.stop = (char *)(uintptr_t)text_stream_stop(request->text);
         if (error) {
                 fill_error(&failure, request->id, error);
                 done.error = &failure;

@@ -108,6 +108,9 @@ void generation_finish(struct request *request, int reason, const struct refusal
                                              .position = request->tokens.n };
                 if (n > 0)
                         send_delta(request, delta, text, n);
+                /* The character that the last token left unfinished can complete a stop string. */
+                if (text_stream_stop(request->text))
+                        request->finish_reason = REASON(STOP);
         }
         uint8_t bytes[ANSWER_BYTES_MAX];
         size_t n_bytes = answer_done(request, error, now_ns, bytes);

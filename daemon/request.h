@@ -79,12 +79,10 @@ struct request {
         uint64_t arrival;
         struct sequence *sequence; /* NULL: waiting, or finished */
         struct outbox outbox;
-        bool finished;          /* its Done is in the outbox or in the ring */
-        int finish_reason;      /* Seekd__V1__FinishReason, with `finished` */
-        const char *stop_found; /* with FINISH_REASON_STOP; NULL = unknown */
-        bool suspect;         /* was in a failed step: computed alone until that step is repeated */
-        uint64_t n_suspect;   /* tokens known when it failed */
-        uint32_t n_recompute; /* tokens of the prompt that were computed twice because of that */
+        bool finished;      /* its Done is in the outbox or in the ring */
+        int finish_reason;  /* Seekd__V1__FinishReason, with `finished` */
+        bool suspect;       /* was in a failed step: computed alone until that step is repeated */
+        uint64_t n_suspect; /* tokens known when it failed */
         uint64_t started_ns, first_token_ns, last_token_ns; /* 0 = not yet */
         uint64_t paused_ns; /* since when the ring is full, 0 = it is not */
 };
