@@ -165,7 +165,7 @@ static int report(const struct generation *generation, const struct output *outp
                   bool interrupted) {
         const struct seekd_result *result = &output->result;
         int exit_code = EXIT_DONE;
-        if (!output->json && output->n_text == 0 && isatty(STDOUT_FILENO))
+        if (!output->json && isatty(STDOUT_FILENO))
                 fputc('\n', stdout); /* a prompt of the shell starts on a line of its own */
         if (output->broken) {
                 fputs("seek: the output could not be kept or written\n", stderr);

@@ -1,11 +1,12 @@
 #include <stdio.h>
+#include <string.h>
 
 #include "client/seek/seek.h"
 
 void progress_clear(struct progress_line *line) {
-        if (line->shown)
+        if (line->shown[0])
                 fputs("\r\033[K", stderr);
-        line->shown = false;
+        line->shown[0] = 0;
 }
 
 void progress_show(struct progress_line *line, const struct seekd_client *client,
@@ -14,7 +15,7 @@ void progress_show(struct progress_line *line, const struct seekd_client *client
         if (!line->enabled || seekd_progress(request, &progress) < 0)
                 return;
         int load_permille = seekd_load_permille(client);
-        char text[128] = "";
+        char text[sizeof(line->shown)] = "";
         if (load_permille >= 0 && load_permille < 1000)
                 snprintf(text, sizeof(text), "loading the model: %d %%", load_permille / 10);
         else if (progress.phase == SEEKD_PHASE_QUEUED && progress.queue_place > 0)
@@ -24,9 +25,9 @@ void progress_show(struct progress_line *line, const struct seekd_client *client
                 snprintf(text, sizeof(text), "reading the prompt: %llu %% of %u tokens",
                          100ULL * progress.tokens_done / progress.tokens_total,
                          progress.tokens_total);
-        if (text[0] == 0)
+        if (text[0] == 0 || strcmp(text, line->shown) == 0)
                 return;
         fprintf(stderr, "\r\033[K%s", text);
         fflush(stderr);
-        line->shown = true;
+        strcpy(line->shown, text);
 }

@@ -136,7 +136,7 @@ json_t *generation_json(const struct seekd_result *result, const char *text, siz
 /* progress.c: a line on a terminal that says what is waited for, until text comes. */
 struct progress_line {
         bool enabled;
-        bool shown;
+        char shown[128]; /* what stands there */
 };
 void progress_show(struct progress_line *line, const struct seekd_client *client,
                    const struct seekd_request *request);
