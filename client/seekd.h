@@ -122,8 +122,8 @@ struct seekd_params {
         float min_p;         /* in [0, 1]; 0 = all */
         int seed_given;      /* 0 = the daemon draws a seed; seekd_result.seed has it */
         uint64_t seed;
-        const char *const
-                *stop; /* NUL-terminated UTF-8 strings of 1 to 256 bytes that end the output */
+        /* NUL-terminated UTF-8 strings of 1 to 256 bytes that end the output. */
+        const char *const *stop;
         size_t n_stop; /* at most 16 */
 
         int service;          /* enum seekd_class */
