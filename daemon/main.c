@@ -154,5 +154,5 @@ int main(int argc, char **argv) {
                 return EXIT_STATUS_SOCKET;
         }
         raise_descriptor_limit();
-        return server_run(&config);
+        return (int)server_run(&config);
 }
