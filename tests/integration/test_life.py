@@ -53,6 +53,7 @@ class Clients(LifeTest):
             _, stderr = client.communicate(timeout=harness.PATIENCE_S)
             self.assertEqual(client.returncode, 4)  # seek(1): connection lost
             self.assertRegex(stderr.decode(), r"(?i)lost|gone|closed|died")
+        server.wait()  # until then the kernel may still take connections for it
         run = server.seek("status")
         self.assertEqual(run.returncode, 3)  # seek(1): no daemon
 
