@@ -19,10 +19,12 @@
 /* Values are quantised in blocks of 32 channels (window rows, index rows, Engram rows). */
 #define QUANT_BLOCK 32U
 
-/* Bounds beyond LAYERS_MAX and its like: at least four times the released model, and small enough
- * that every product of two of them fits 32 bits and every tensor size 64 bits. */
+/* Bounds beyond LAYERS_MAX and its like: four times the largest released models or more, and small
+ * enough that what the engine counts in 32 bits stays below 2^31 (asserted below) and every tensor
+ * size below 2^63. */
 #define VOCAB_MAX        (1U << 24)
-#define WIDTH_MAX        (1U << 16) /* hidden size, ranks, expert width */
+#define HIDDEN_MAX       (4U * 7168)
+#define WIDTH_MAX        (1U << 16) /* ranks, expert width */
 #define HEADS_MAX        1024U
 #define HEAD_DIM_MAX     4096U
 #define EXPERTS_MAX      4096U
@@ -32,6 +34,19 @@
 #define DRAFT_MAX        64U
 #define ENGRAM_ROWS_MAX  (INT64_C(1) << 40)
 #define CONFIG_BYTES_MAX (1U << 20)
+
+/* What matrix.n, matrix.k, the operations of backend.h and a page's layout hold in 32 bits. Rows of
+ * a step: engine.c clamps them to 65,536. Tokens of a page: 128. */
+#define BELOW_2_31(size) _Static_assert((size) < UINT64_C(1) << 31, #size)
+BELOW_2_31(UINT64_C(1) * HEADS_MAX * HEAD_DIM_MAX);       /* query of all heads */
+BELOW_2_31(UINT64_C(1) * HEADS_MAX * WIDTH_MAX);          /* output groups' ranks */
+BELOW_2_31(UINT64_C(1) * HEADS_MAX * INDEX_HEAD_DIM_MAX); /* index query */
+BELOW_2_31(UINT64_C(1) * (HC_MAX + 1) * HIDDEN_MAX);      /* streams; an Engram's output */
+BELOW_2_31(UINT64_C(1) * (NGRAM_MAX - 1) * ENGRAM_HEADS_MAX * HEAD_DIM_MAX); /* and its input */
+BELOW_2_31(UINT64_C(65536) * HIDDEN_MAX);             /* a sum over all rows of a step */
+BELOW_2_31(UINT64_C(1) * WINDOW_MAX + SELECT_MAX);    /* attended keys */
+BELOW_2_31(UINT64_C(1) * POSITIONS_MAX + SELECT_MAX); /* rows of whole candidate blocks */
+BELOW_2_31(UINT64_C(128) * LAYERS_MAX * (HEAD_DIM_MAX + INDEX_HEAD_DIM_MAX)); /* a page */
 
 /* Fields that do not change the logits of text. Made by going through every field of the released
  * DeepSeek-V4.1 config.json and of models/seed-coder: what is neither read below nor here is
@@ -235,13 +250,13 @@ static void read_attention(struct reader *in, struct model_config *c) {
         c->n_heads = take_u32(in, "num_attention_heads", 1, HEADS_MAX);
         take_int(in, "num_key_value_heads", 1, 1); /* one latent row serves all heads */
         c->head_dim = take_u32(in, "head_dim", QUANT_BLOCK, HEAD_DIM_MAX);
-        c->rope_dim = take_u32(in, "qk_rope_head_dim", 2, HEAD_DIM_MAX);
+        c->rope_dim = take_u32(in, "qk_rope_head_dim", 2, 2 * ROPE_PAIRS_MAX);
         c->q_lora_rank = take_u32(in, "q_lora_rank", 1, WIDTH_MAX);
         c->o_groups = take_u32(in, "o_groups", 1, HEADS_MAX);
         c->o_lora_rank = take_u32(in, "o_lora_rank", 1, WIDTH_MAX);
         c->window = take_u32(in, "sliding_window", 1, WINDOW_MAX);
         c->index_n_heads = take_u32(in, "index_n_heads", 1, HEADS_MAX);
-        c->index_head_dim = take_u32(in, "index_head_dim", QUANT_BLOCK, HEAD_DIM_MAX);
+        c->index_head_dim = take_u32(in, "index_head_dim", QUANT_BLOCK, INDEX_HEAD_DIM_MAX);
         c->index_topk = take_u32(in, "index_topk", 1, SELECT_MAX);
         take_off(in, "attention_bias");
 
@@ -427,7 +442,7 @@ static uint32_t read_token(struct reader *top, struct reader *text, const char *
 
 static void read_text(struct reader *in, struct model_config *c) {
         c->vocab_size = take_u32(in, "vocab_size", 1, VOCAB_MAX);
-        c->hidden_size = take_u32(in, "hidden_size", 1, WIDTH_MAX);
+        c->hidden_size = take_u32(in, "hidden_size", 1, HIDDEN_MAX);
         c->n_layers = take_u32(in, "num_hidden_layers", 1, LAYERS_MAX);
         /* Below the smallest normal float the sum in rsqrt(mean + eps) would lose it. */
         c->rms_norm_eps = (float)take_number(in, "rms_norm_eps", 1.2e-38, 1);

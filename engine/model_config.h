@@ -18,6 +18,12 @@ struct error;
 #define NGRAM_MAX         8
 #define HC_MAX            8
 
+/* Channels of an index row, packed on the stack; released models have 128. */
+#define INDEX_HEAD_DIM_MAX 512
+
+/* Rotated channel pairs of a vector, their tables on the stack; released models have 32. */
+#define ROPE_PAIRS_MAX 128
+
 struct layer_config {
         unsigned compress_ratio; /* 0 = window only, 1 or 2 = positions per compressed row */
         int kv_source;           /* layer whose compressed rows this layer attends, -1 = none */

@@ -7,10 +7,6 @@
 
 #include "engine/model_config.h"
 
-/* Pairs per vector: rope_dim of released models is 64; bounds tables on the stack. model_config
- * refuses more. */
-#define ROPE_PAIRS_MAX 128
-
 struct rope_frequencies {
         uint32_t n_pairs;
         float *main, *compress; /* [n_pairs] radians per position; `main` owns both */

@@ -13,9 +13,6 @@
 #define INDEX_ROWS_TILE 8
 #define INDEX_KEYS_TILE 256
 
-/* Bounds a packed row on the stack; released models have 128. model_config refuses more. */
-#define INDEX_HEAD_DIM_MAX 512
-
 /* Private to one worker. */
 struct worker_scratch {
         float *matmul;   /* [R][widest input] */

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "engine/engram_hash.h"
 #include "engine/model_config.h"
 
 static const char *seed_dir, *nano_dir;
@@ -318,6 +319,66 @@ static void test_widths_that_do_not_fit_each_other_are_refused(void **state) {
         expect_refused("hc_mult", "9", "from 1 to 8");
 }
 
+/* One above each bound is refused, the bound itself is not (or for another field's sake). */
+static void test_sizes_beyond_the_engine_s_tables_are_refused(void **state) {
+        (void)state;
+        static const struct {
+                const char *field;
+                unsigned min, max;
+        } bounds[] = {
+                { "vocab_size", 1, 1U << 24 },
+                { "hidden_size", 1, 28672 },
+                { "num_hidden_layers", 1, LAYERS_MAX },
+                { "num_attention_heads", 1, 1024 },
+                { "head_dim", 32, 4096 },
+                { "qk_rope_head_dim", 2, 2 * ROPE_PAIRS_MAX },
+                { "q_lora_rank", 1, 1U << 16 },
+                { "o_groups", 1, 1024 },
+                { "o_lora_rank", 1, 1U << 16 },
+                { "sliding_window", 1, 1U << 16 },
+                { "index_n_heads", 1, 1024 },
+                { "index_head_dim", 32, INDEX_HEAD_DIM_MAX },
+                { "index_topk", 1, 1U << 20 },
+                { "candidate_topk_blocks", 1, 1U << 20 },
+                { "candidate_block_size", 1, 1U << 20 },
+                { "max_position_embeddings", 1, 1U << 27 },
+                { "n_routed_experts", 1, 4096 },
+                { "moe_intermediate_size", 1, 1U << 16 },
+                { "hc_mult", 1, HC_MAX },
+                { "engram_max_ngram_size", 2, NGRAM_MAX },
+                { "engram_n_heads", 1, ENGRAM_HEADS_MAX },
+                { "engram_head_dim", 32, 4096 },
+        };
+        for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
+                char value[16], why[64];
+                snprintf(why, sizeof(why), "not a whole number from %u to %u", bounds[i].min,
+                         bounds[i].max);
+                snprintf(value, sizeof(value), "%u", bounds[i].max + 1);
+                expect_refused(bounds[i].field, value, why);
+                snprintf(value, sizeof(value), "%u", bounds[i].min - 1);
+                expect_refused(bounds[i].field, value, why);
+                snprintf(value, sizeof(value), "%u", bounds[i].max);
+                json_t *document = changed(bounds[i].field, value);
+                struct error err = { 0 };
+                if (parse(document, &err) < 0 && strstr(err.text, "not a whole number"))
+                        fail_msg("%s = %s: %s", bounds[i].field, value, err.text);
+                json_decref(document);
+        }
+}
+
+static void test_the_largest_sizes_together_are_read(void **state) {
+        (void)state;
+        json_t *document = changed("index_head_dim", "512");
+        json_t *text = json_object_get(document, "text_config");
+        json_object_set_new(text, "qk_rope_head_dim", json_integer(2 * ROPE_PAIRS_MAX));
+        json_object_set_new(text, "hc_mult", json_integer(HC_MAX));
+        json_object_set_new(text, "engram_n_heads", json_integer(ENGRAM_HEADS_MAX));
+        json_object_set_new(text, "engram_max_ngram_size", json_integer(NGRAM_MAX));
+        expect_accepted(document);
+        assert_int_equal(config.index_head_dim, INDEX_HEAD_DIM_MAX);
+        assert_int_equal(config.rope_dim, 2 * ROPE_PAIRS_MAX);
+}
+
 static void test_a_schedule_that_does_not_hold_together_is_refused(void **state) {
         (void)state;
         expect_refused("compress_ratios", "[0]", "1 entries for 40 layers and 3 draft layers");
@@ -439,6 +500,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_fixed_choices_are_refused_otherwise),
                 cmocka_unit_test(test_rope_scaling_is_yarn_or_nothing),
                 cmocka_unit_test(test_widths_that_do_not_fit_each_other_are_refused),
+                cmocka_unit_test(test_sizes_beyond_the_engine_s_tables_are_refused),
+                cmocka_unit_test(test_the_largest_sizes_together_are_read),
                 cmocka_unit_test(test_a_schedule_that_does_not_hold_together_is_refused),
                 cmocka_unit_test(test_candidates_come_from_a_selection_on_the_same_rows),
                 cmocka_unit_test(test_engram_fields_must_agree),
