@@ -195,7 +195,7 @@ static int prepare_generate(struct request *request, const struct engine *engine
         char *const *stops = sampling ? sampling->stop : NULL;
         size_t n_stops = sampling ? sampling->n_stop : 0;
 
-        request->class = (int)generate->class_;
+        atomic_store(&request->live.class, (int)generate->class_);
         if (generate->deadline_ms > 0)
                 request->deadline_ns = request->received_ns + generate->deadline_ms * NS_PER_MS;
         if (check_served(request, generate) < 0 || read_sampling(request, sampling) < 0 ||

@@ -34,6 +34,7 @@ struct text_stream;
 /* What statistics show of a request: stored by its owner, loaded by the loop thread. */
 struct request_live {
         _Atomic uint32_t phase; /* Seekd__V1__Phase */
+        _Atomic int class;      /* Seekd__V1__Class */
         _Atomic uint32_t n_prompt;
         _Atomic uint32_t n_prompt_done;
         _Atomic uint32_t n_generated;
@@ -45,7 +46,6 @@ struct request {
         uint32_t id;
         uint32_t slot; /* SLOT_NONE: a question, which needs none */
         uint16_t type; /* enum record_type */
-        int class;     /* Seekd__V1__Class */
         uint64_t received_ns;
         struct request_live live;
         struct request *next;            /* list of the present owner */

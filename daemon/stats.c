@@ -41,7 +41,7 @@ static void list_request(struct listing *listing, const struct connection *conne
         entry->prompt_tokens = atomic_load(&request->live.n_prompt);
         entry->prompt_done = atomic_load(&request->live.n_prompt_done);
         entry->generated_tokens = atomic_load(&request->live.n_generated);
-        entry->class_ = (Seekd__V1__Class)request->class;
+        entry->class_ = (Seekd__V1__Class)atomic_load(&request->live.class);
         entry->age_ms = (double)(now_ns - request->received_ns) / (double)NS_PER_MS;
         listing->request_pointers[listing->n_requests++] = entry;
 }
