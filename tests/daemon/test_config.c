@@ -7,6 +7,7 @@
 /* after the four above */
 #include <cmocka.h>
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,26 @@ static void every_key_is_read(void **state) {
         assert_int_equal(config.log_level, LOG_DEBUG);
 }
 
+/* The example shows every key, commented out: with the comment signs removed it must be legal. */
+static void the_installed_example_is_legal(void **state) {
+        (void)state;
+        FILE *file = fopen(EXAMPLE, "r");
+        assert_non_null(file);
+        char text[8192] = "", line[256];
+        unsigned n_keys = 0;
+        while (fgets(line, sizeof(line), file)) {
+                bool is_key = line[0] == '#' && line[1] >= 'a' && line[1] <= 'z';
+                n_keys += is_key;
+                strncat(text, is_key ? line + 1 : line, sizeof(text) - strlen(text) - 1);
+        }
+        fclose(file);
+        struct config config;
+        struct error err = { 0 };
+        assert_int_equal(read_text(text, &config, &err), 0);
+        assert_int_equal(n_keys, 10);
+        assert_int_equal(config.n_running_max, 32);
+}
+
 static void refuses(const char *text, const char *words) {
         struct config config;
         struct error err = { 0 };
@@ -108,6 +129,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_empty_file_leaves_the_defaults),
                 cmocka_unit_test(every_key_is_read),
+                cmocka_unit_test(the_installed_example_is_legal),
                 cmocka_unit_test(mistakes_are_named_with_line_and_key),
                 cmocka_unit_test(a_socket_path_longer_than_the_kernel_takes_is_refused),
                 cmocka_unit_test(a_missing_file_is_told_apart),
