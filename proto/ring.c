@@ -79,12 +79,24 @@ bool ring_writer_arm(struct ring_writer *writer, uint32_t bytes) {
 }
 
 bool ring_reader_arm(struct ring_reader *reader, uint64_t ahead_bytes, bool *ret_kick) {
-        *ret_kick = ring_reader_release(reader);
+        /* ring_reader_release() and the mark share one fence. */
+        uint64_t released = reader->released;
+        bool kick = reader->kick_due;
+        reader->kick_due = false;
+        if (reader->pos != released) {
+                atomic_store_explicit(reader->tail, reader->pos, memory_order_release);
+                reader->released = reader->pos;
+        }
         /* Asking to sleep past a full ring would be asking never to wake. */
         uint64_t ahead_max = reader->data_bytes / 8;
         uint64_t mark = reader->pos + (ahead_bytes < ahead_max ? ahead_bytes : ahead_max);
         atomic_store_explicit(reader->wake_at, mark, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
+        if (reader->pos != released &&
+            ring_passed(atomic_load_explicit(reader->peer_space_at, memory_order_relaxed),
+                        reader->pos, released))
+                kick = true;
+        *ret_kick = kick;
         uint64_t head = atomic_load_explicit(reader->peer_head, memory_order_acquire);
         if (reader->poisoned || head - reader->pos > mark - reader->pos)
                 return false;
