@@ -24,10 +24,18 @@ double math_exp(double x) {
         double n = rint(x * 0x1.71547652b82fep+0);
         double r = fma(n, -ln2_hi, x);
         r = fma(n, -ln2_lo, r);
-        double p = 1.0; /* Horner over 1/k!: p = 1 + r/1 (1 + r/2 (1 + ...)); |r| <= 0.347, r^15/15!
-                           < 2^-62 */
-        for (int k = 14; k >= 1; k--)
-                p = 1.0 + r * p / (double)k;
+        /* 1/14! ... 1/1!; |r| <= 0.347, so r^15/15! < 2^-62 */
+        static const double c[] = { 1.0 / 87178291200, 1.0 / 6227020800,
+                                    1.0 / 479001600,   1.0 / 39916800,
+                                    1.0 / 3628800,     1.0 / 362880,
+                                    1.0 / 40320,       1.0 / 5040,
+                                    1.0 / 720,         1.0 / 120,
+                                    1.0 / 24,          1.0 / 6,
+                                    1.0 / 2,           1.0 };
+        double p = c[0];
+        for (int i = 1; i < 14; i++)
+                p = fma(p, r, c[i]);
+        p = fma(p, r, 1.0);
         return scale_by_power_of_two(p, (int)n);
 }
 
@@ -43,9 +51,11 @@ double math_log(double x) {
                 e++;
         }
         /* log m = 2 atanh(s), s = (m-1)/(m+1), |s| <= 0.1716: s^24/25 < 2^-65 */
-        double s = (m - 1.0) / (m + 1.0), z = s * s, sum = 0.0;
-        for (int k = 11; k >= 0; k--)
-                sum = sum * z + 1.0 / (double)(2 * k + 1);
+        static const double c[] = { 1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
+                                    1.0 / 11, 1.0 / 9,  1.0 / 7,  1.0 / 5,  1.0 / 3,  1.0 };
+        double s = (m - 1.0) / (m + 1.0), z = s * s, sum = c[0];
+        for (int i = 1; i < 12; i++)
+                sum = fma(sum, z, c[i]);
         return fma((double)e, 0x1.62e42fefa39efp-1,
                    fma((double)e, 0x1.abc9e3b39803fp-56, 2.0 * s * sum));
 }
@@ -55,10 +65,16 @@ void math_sincos(double x, double *ret_sin, double *ret_cos) {
         double n = rint(x * 0x1.45f306dc9c883p-1);
         double r = fma(n, -half_pi_hi, x);
         r = fma(n, -half_pi_lo, r);
-        double z = r * r, s = 1.0, c = 1.0; /* |r| <= pi/4: r^19/19! and r^20/20! < 2^-60 */
-        for (int k = 9; k >= 1; k--) {
-                s = 1.0 - z * s / (double)((2 * k) * (2 * k + 1));
-                c = 1.0 - z * c / (double)((2 * k - 1) * (2 * k));
+        /* -1/(2k(2k+1)) and -1/((2k-1)2k), k = 9 ... 1; |r| <= pi/4: r^21/21! and r^20/20! < 2^-60
+         */
+        static const double sines[] = { -1.0 / 342, -1.0 / 272, -1.0 / 210, -1.0 / 156, -1.0 / 110,
+                                        -1.0 / 72,  -1.0 / 42,  -1.0 / 20,  -1.0 / 6 };
+        static const double cosines[] = { -1.0 / 306, -1.0 / 240, -1.0 / 182, -1.0 / 132, -1.0 / 90,
+                                          -1.0 / 56,  -1.0 / 30,  -1.0 / 12,  -1.0 / 2 };
+        double z = r * r, s = 1.0, c = 1.0;
+        for (int i = 0; i < 9; i++) {
+                s = fma(z * s, sines[i], 1.0);
+                c = fma(z * c, cosines[i], 1.0);
         }
         s *= r;
         switch ((int64_t)n & 3) {

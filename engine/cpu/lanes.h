@@ -12,22 +12,28 @@
 
 #include "engine/numerics.h"
 
-/* s8 in natural order -> the rest of the tree. */
-static inline float lanes_tree8(__m256 s8) {
-        __m128 s4 = _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+/* s8 in natural order -> s4. */
+static inline __m128 lanes_s4(__m256 s8) {
+        return _mm_add_ps(_mm256_castps256_ps128(s8), _mm256_extractf128_ps(s8, 1));
+}
+
+/* (lanes 0..7, lanes 8..15) -> s4. Adding neighbours gives s8 in the order 0 1 4 5 | 2 3 6 7. */
+static inline __m128 lanes_s4_natural(__m256 low, __m256 high) {
+        __m256 s8 = _mm256_hadd_ps(low, high);
+        __m128 a = _mm256_castps256_ps128(s8), b = _mm256_extractf128_ps(s8, 1);
+        return _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+}
+
+static inline float lanes_s4_sum(__m128 s4) {
         __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
         return _mm_cvtss_f32(_mm_add_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
 }
 
-/* Neighbours added: (lanes 0..7, lanes 8..15) -> s8, whose elements come out in the order 0 1 4 5 |
- * 2 3 6 7. */
-static inline float lanes_tree_natural(__m256 low, __m256 high) {
-        __m256 s8 = _mm256_hadd_ps(low, high);
-        /* s4[0..1] = low half (0 1) + (4 5), s4[2..3] = (2 3) + (6 7) */
-        __m128 a = _mm256_castps256_ps128(s8), b = _mm256_extractf128_ps(s8, 1);
-        __m128 s4 = _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
-        __m128 s2 = _mm_add_ps(s4, _mm_movehl_ps(s4, s4));
-        return _mm_cvtss_f32(_mm_add_ss(s2, _mm_shuffle_ps(s2, s2, 1)));
+/* The same for four sums at once, which costs little more than one. */
+static inline __m128 lanes_s4_sum4(const __m128 s4[4]) {
+        __m128 a = _mm_add_ps(_mm_movelh_ps(s4[0], s4[1]), _mm_movehl_ps(s4[1], s4[0]));
+        __m128 b = _mm_add_ps(_mm_movelh_ps(s4[2], s4[3]), _mm_movehl_ps(s4[3], s4[2]));
+        return _mm_hadd_ps(a, b);
 }
 
 #if defined(__AVX512F__)
@@ -58,8 +64,8 @@ static inline lanes lanes_mul(lanes a, lanes b) {
 static inline __m256 lanes_high(lanes a) {
         return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
 }
-static inline float lanes_tree(lanes a) {
-        return lanes_tree_natural(_mm512_castps512_ps256(a), lanes_high(a));
+static inline __m128 lanes_to_s4(lanes a) {
+        return lanes_s4_natural(_mm512_castps512_ps256(a), lanes_high(a));
 }
 /* Sixteen BF16 as (evens, odds). */
 static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
@@ -68,8 +74,8 @@ static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
         return _mm512_castsi512_ps(
                 _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi32(w, 16)), odd, 1));
 }
-static inline float lanes_tree_pairs(lanes a) {
-        return lanes_tree8(_mm256_add_ps(_mm512_castps512_ps256(a), lanes_high(a)));
+static inline __m128 lanes_pairs_to_s4(lanes a) {
+        return lanes_s4(_mm256_add_ps(_mm512_castps512_ps256(a), lanes_high(a)));
 }
 static inline lanes lanes_load_bf16(const uint16_t *p) {
         __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
@@ -104,8 +110,8 @@ static inline lanes lanes_add(lanes x, lanes y) {
 static inline lanes lanes_mul(lanes x, lanes y) {
         return (lanes){ _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b) };
 }
-static inline float lanes_tree(lanes x) {
-        return lanes_tree_natural(x.a, x.b);
+static inline __m128 lanes_to_s4(lanes x) {
+        return lanes_s4_natural(x.a, x.b);
 }
 /* Sixteen BF16 as (evens, odds). */
 static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
@@ -113,8 +119,8 @@ static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
         __m256i odd = _mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000));
         return (lanes){ _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(odd) };
 }
-static inline float lanes_tree_pairs(lanes x) {
-        return lanes_tree8(_mm256_add_ps(x.a, x.b));
+static inline __m128 lanes_pairs_to_s4(lanes x) {
+        return lanes_s4(_mm256_add_ps(x.a, x.b));
 }
 static inline lanes lanes_load_bf16(const uint16_t *p) {
         __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p);

@@ -35,7 +35,7 @@ static float dot(const float *a, const float *b, uint32_t n) {
                         lane[i % LANES] = fmaf(a[i], b[i], lane[i % LANES]);
                 return lanes_sum(lane);
         }
-        return lanes_tree(sum);
+        return lanes_s4_sum(lanes_to_s4(sum));
 }
 
 /* TILE dot products of one vector x with rows of `a`, row stride in floats. */
@@ -49,8 +49,10 @@ static inline void dot_tile(const float *a, size_t stride, const float *x, uint3
                 for (int t = 0; t < TILE; t++)
                         sum[t] = lanes_fma(lanes_load(a + (size_t)t * stride + i), v, sum[t]);
         }
+        __m128 s4[TILE];
         for (int t = 0; t < TILE; t++)
-                ret[t] = lanes_tree(sum[t]);
+                s4[t] = lanes_to_s4(sum[t]);
+        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
 }
 
 /* One BF16 row, arranged on the fly, with a whole number of lanes; x arranged as (evens, odds). */
@@ -58,7 +60,14 @@ static inline float dot_bf16(const uint16_t *w, const float *x, uint32_t n) {
         lanes sum = lanes_zero();
         for (uint32_t i = 0; i < n; i += LANES)
                 sum = lanes_fma(lanes_load_bf16_pairs(w + i), lanes_load(x + i), sum);
-        return lanes_tree_pairs(sum);
+        return lanes_s4_sum(lanes_pairs_to_s4(sum));
+}
+
+static inline void store_pairs(const lanes sum[TILE], float ret[TILE]) {
+        __m128 s4[TILE];
+        for (int t = 0; t < TILE; t++)
+                s4[t] = lanes_pairs_to_s4(sum[t]);
+        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
 }
 
 /* TILE weight rows against one input. */
@@ -78,8 +87,7 @@ static inline void dot_bf16_outputs(const uint16_t *w, const float *x, uint32_t 
                         sum[t] = lanes_fma(lanes_load_bf16_pairs(p), v, sum[t]);
                 }
         }
-        for (int t = 0; t < TILE; t++)
-                ret[t] = lanes_tree_pairs(sum[t]);
+        store_pairs(sum, ret);
 }
 
 /* One weight row against TILE inputs, so that its conversion is paid once. */
@@ -92,8 +100,7 @@ static inline void dot_bf16_inputs(const uint16_t *w, const float *x, uint32_t n
                 for (int t = 0; t < TILE; t++)
                         sum[t] = lanes_fma(v, lanes_load(x + (size_t)t * n + i), sum[t]);
         }
-        for (int t = 0; t < TILE; t++)
-                ret[t] = lanes_tree_pairs(sum[t]);
+        store_pairs(sum, ret);
 }
 
 static void matmul_bf16(const struct matmul *m, uint32_t first, uint32_t last) {
@@ -283,7 +290,7 @@ static float softmax_weights(float *w, uint32_t n, float max, bool round) {
         if (round)
                 for (uint32_t i = 0; i < n; i++)
                         w[i] = bf16_round(w[i]);
-        return lanes_tree_natural(low, high);
+        return lanes_s4_sum(lanes_s4_natural(low, high));
 }
 
 /* o[d..d+32) = sum of w[i] * key[i][d..], ascending i over both parts. */
@@ -415,7 +422,7 @@ static float weighted_dot(const float *h, const uint16_t *qw, const float *key, 
         for (uint32_t i = 0; i < n; i += LANES)
                 sum = lanes_fma(lanes_mul(lanes_load(h + i), lanes_load_bf16(qw + i)),
                                 lanes_mul(lanes_load(key + i), lanes_load_bf16(kw + i)), sum);
-        return lanes_tree(sum);
+        return lanes_s4_sum(lanes_to_s4(sum));
 }
 
 static void engram_gate(float *h, const float *key, const float *value, const uint16_t *q_weight,
