@@ -10,6 +10,7 @@ struct account {
         unsigned n_connections; /* that said hello */
         unsigned n_half_open;   /* that did not yet */
         unsigned n_requests;    /* queued or running */
+        uint64_t request_bytes; /* of those requests' messages */
         uint64_t region_bytes;
         uint64_t n_violations; /* since the daemon started */
 

@@ -33,6 +33,7 @@ static void send_refusal(struct connection *connection, uint32_t request_id,
 static void release(struct request *request) {
         struct connection *connection = request->connection;
         connection->account->n_requests--;
+        connection->account->request_bytes -= request->message_bytes;
         server_request_done(connection->server);
         connection_forget_request(connection, request); /* may free the connection */
         request_free(request);
@@ -45,9 +46,18 @@ static bool id_in_use(const struct connection *connection, uint32_t id) {
         return false;
 }
 
+static int refuse_busy(struct refusal *refusal, unsigned n, const char *where) {
+        refuse(refusal, CODE(BUSY), NULL, "%u requests are queued or running %s, the limit", n,
+               where);
+        refusal->retry_after_ms = BUSY_RETRY_MS;
+        return -1;
+}
+
 /* Whether one more request may be taken on. */
-static int admit(const struct connection *connection, uint32_t id, struct refusal *refusal) {
+static int admit(const struct connection *connection, uint32_t id, size_t message_bytes,
+                 struct refusal *refusal) {
         const struct server *server = connection->server;
+        const struct account *account = connection->account;
         if (server->draining)
                 return refuse(refusal, CODE(SHUTTING_DOWN), NULL,
                               "the daemon is stopping and takes no new requests");
@@ -56,12 +66,14 @@ static int admit(const struct connection *connection, uint32_t id, struct refusa
         if (id_in_use(connection, id))
                 return refuse(refusal, CODE(DUPLICATE), "request_id",
                               "request_id: %u is in use on this connection", id);
-        if (connection->n_requests >= REGION_N_SLOTS ||
-            connection->account->n_requests >= REQUESTS_PER_UID_MAX) {
-                bool own = connection->n_requests >= REGION_N_SLOTS;
-                refuse(refusal, CODE(BUSY), NULL, "%u requests are queued or running %s, the limit",
-                       own ? REGION_N_SLOTS : REQUESTS_PER_UID_MAX,
-                       own ? "on this connection" : "for this user");
+        if (connection->n_requests >= REGION_N_SLOTS)
+                return refuse_busy(refusal, REGION_N_SLOTS, "on this connection");
+        if (account->n_requests >= REQUESTS_PER_UID_MAX)
+                return refuse_busy(refusal, REQUESTS_PER_UID_MAX, "for this user");
+        if (message_bytes > REQUEST_BYTES_PER_UID_MAX - account->request_bytes) {
+                refuse(refusal, CODE(BUSY), NULL,
+                       "requests of %llu bytes wait for this user, at most %llu may",
+                       (unsigned long long)account->request_bytes, REQUEST_BYTES_PER_UID_MAX);
                 refusal->retry_after_ms = BUSY_RETRY_MS;
                 return -1;
         }
@@ -87,21 +99,24 @@ static void take_slot(struct request *request) {
         show_queued(request);
 }
 
-static int take_on(struct connection *connection, uint16_t type, uint32_t id, struct arena *arena,
-                   const ProtobufCMessage *message, struct refusal *refusal) {
-        if (admit(connection, id, refusal) < 0)
+static int take_on(struct connection *connection, const struct channel_message *from,
+                   struct arena *arena, const ProtobufCMessage *message, struct refusal *refusal) {
+        if (admit(connection, from->stream, from->n_bytes, refusal) < 0)
                 return -1;
-        struct request *request = request_new(connection, &connection->outlet, type, id);
+        struct request *request =
+                request_new(connection, &connection->outlet, from->type, from->stream);
         if (!request)
                 return refuse(refusal, CODE(INTERNAL), NULL, "out of memory");
         request->arena = *arena;
         *arena = (struct arena){ 0 };
         request->message = message;
+        request->message_bytes = from->n_bytes;
         request->connection_next = connection->requests;
         connection->requests = request;
         connection->n_requests++;
         connection->account->n_requests++;
-        if (type == RECORD_GENERATE)
+        connection->account->request_bytes += from->n_bytes;
+        if (from->type == RECORD_GENERATE)
                 take_slot(request);
         server_prepare(connection->server, request);
         return 0;
@@ -137,8 +152,7 @@ static int act(struct connection *connection, const struct channel_message *mess
         case RECORD_GENERATE:
         case RECORD_TOKENIZE:
         case RECORD_DETOKENIZE:
-        case RECORD_MODEL_INFO:
-                return take_on(connection, message->type, id, arena, unpacked, refusal);
+        case RECORD_MODEL_INFO: return take_on(connection, message, arena, unpacked, refusal);
         case RECORD_STATS: answer_stats(connection, id); return 0;
         default:
                 return refuse(refusal, CODE(UNSUPPORTED), NULL, "record type %u is not served",

@@ -34,6 +34,10 @@
  * with two each. */
 #define REQUESTS_PER_UID_MAX 128
 
+/* Bytes of those requests' messages, which live until they are tokenised: sixteen of the largest.
+ */
+#define REQUEST_BYTES_PER_UID_MAX (64ULL << 20)
+
 /* One connection's share of a loop turn, so that a flooding client costs the others at most about a
  * millisecond. */
 #define RECORDS_PER_TURN 64

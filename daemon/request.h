@@ -47,6 +47,7 @@ struct request {
         uint32_t slot; /* SLOT_NONE: a question, which needs none */
         uint16_t type; /* enum record_type */
         uint64_t received_ns;
+        size_t message_bytes; /* charged to the account */
         struct request_live live;
         struct request *next;            /* list of the present owner */
         struct request *connection_next; /* list of the connection, loop thread only */

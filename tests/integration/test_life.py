@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import unittest
 
 import harness
 
@@ -65,6 +66,30 @@ class Clients(LifeTest):
         self.assertTrue(os.path.exists(server.socket))
         os.remove(server.log_path)
         self.assertEqual(self.ready_daemon().complete(), expected)
+
+
+    def test_a_user_holds_as_many_connections_as_configured(self):
+        server = self.ready_daemon(config="[server]\nconnections_per_uid = 2\n")
+        with server.hostile_running("never-read"), server.hostile_running("never-read"):
+            run = server.seek("status")
+            self.assertNotEqual(run.returncode, 0)
+            self.assertIn("too many connections", run.stderr.decode())
+        harness.wait_until(lambda: server.seek("status").returncode == 0, "there is room again")
+
+    @unittest.skipUnless(os.geteuid() == 0, "needs root to become someone else")
+    def test_nobody_is_refused(self):
+        server = self.ready_daemon()
+        os.chmod(self.folder, 0o755)
+        os.chmod(server.socket, 0o666)
+
+        # The credentials are those at connect(): they need not last until exec.
+        script = ("import os, socket, sys; os.setgid(65534); os.setuid(65534); "
+                  "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[1]); "
+                  "sys.stdout.buffer.write(s.recv(256))")
+        run = subprocess.run([sys.executable, "-c", script, server.socket], capture_output=True,
+                             timeout=harness.PATIENCE_S)
+        self.assertIn(b"uid 65534", run.stdout, run.stderr)
+        self.assertTrue(server.complete())
 
 
 class Ending(LifeTest):
