@@ -275,6 +275,14 @@ static void unwanted_descriptors_are_closed(void **state) {
                 if (r == 1)
                         frame_close_fds(&got);
         }
+        n = frame_encode(&welcome, bytes); /* two fit, and a third is not just lost */
+        for (size_t count = 1; count <= 3; count++) {
+                send_raw(bytes, n, fds, count);
+                int r = frame_recv(sockets[1], ANY, &got, &err);
+                assert_int_equal(r, count == 2 ? 1 : -EPROTO);
+                if (r == 1)
+                        frame_close_fds(&got);
+        }
         send_raw(bytes, sizeof(bytes), fds, 1); /* a packet that is too long */
         assert_int_equal(frame_recv(sockets[1], ANY, &got, &err), -EPROTO);
         n = frame_encode(&bulk, bytes); /* unexpected now */
