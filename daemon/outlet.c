@@ -2,9 +2,6 @@
 
 #include <errno.h>
 
-/* A reader that frees space while we look can make us look again; it cannot hold us here. */
-#define SEND_ATTEMPTS_MAX 4
-
 int outlet_init(struct outlet *outlet, struct channel *channel) {
         *outlet = (struct outlet){ .channel = channel };
         return -pthread_mutex_init(&outlet->lock, NULL);
@@ -16,7 +13,10 @@ void outlet_deinit(struct outlet *outlet) {
 
 static int send_locked(struct outlet *outlet, struct ring_outgoing *message) {
         struct error err = { 0 };
-        for (unsigned attempt = 0; attempt < SEND_ATTEMPTS_MAX; attempt++) {
+        /* Giving up is allowed only with the mark for space armed: else no kick comes and the rest
+         * is never sent. A reader that frees space while we look makes us go on, each time with
+         * another piece of the message, so it cannot hold us longer than copying that takes. */
+        for (;;) {
                 int r = channel_send(outlet->channel, message, &err);
                 channel_flush(outlet->channel);
                 if (r == 0)
@@ -31,7 +31,6 @@ static int send_locked(struct outlet *outlet, struct ring_outgoing *message) {
                 if (channel_wait_space(outlet->channel, bytes))
                         return -EAGAIN;
         }
-        return -EAGAIN;
 }
 
 int outlet_send(struct outlet *outlet, struct ring_outgoing *message) {
