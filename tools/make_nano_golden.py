@@ -7,6 +7,9 @@ A plain forward pass of DeepSeek-V4.1's text model over whole sequences in NumPy
 from the architecture's description and sharing no code with the engine. Nothing is rounded except by the
 model's own fake quantisation of KV and index rows; of equal scores the lower index wins. Reads F32, BF16
 and FP8 tables; not other quantised weights, draft layers or images.
+
+The prompt is drawn a few tokens at a time; those with which noise far above single-precision rounding
+would change a quantised value, a selection or a choice of experts are drawn again. Takes some minutes.
 """
 import json
 import math
@@ -19,6 +22,7 @@ import numpy as np
 import make_nano
 
 PROMPT_SEED, PROMPT_TOKENS, GREEDY_TOKENS, TOP, POSITIONS = 2, 200, 16, 20, 9
+BLOCK, NOISE, DRAWS, GAP_MIN = 5, 1e-6, 6, 0.2     # tokens drawn together; noise by which they are judged
 
 
 # ---------------------------------------------------------------------------------------------------
@@ -122,6 +126,10 @@ class Model:
     def linear(self, x, name):
         return x @ self.w[name + ".weight"].T
 
+    def decided(self, x):
+        """Passes through whatever is chosen by a threshold."""
+        return x
+
     def rope(self, x, position, compressed, sign=1):
         """Turns adjacent pairs of the last channels. x: [T, channels] or [T, heads, channels]."""
         n = self.c["qk_rope_head_dim"]
@@ -171,7 +179,7 @@ class Model:
         position = np.arange(n) * ratio
         key = rmsnorm(self.linear(latent, a + "indexer.wk"), self.w[a + "indexer.k_norm.weight"], self.eps)
         shared["keys"] = fake_quant(self.rope(key, position, True), "index")
-        shared["latents"] = fake_quant(self.rope(latent, position, True), "latent")
+        shared["latents"] = self.decided(fake_quant(self.rope(latent, position, True), "latent"))
 
     def select(self, x, qr, layer, position, shared):
         """Sets the mask [T, rows] of selected latent rows; at the candidate layer also that of candidates."""
@@ -188,10 +196,11 @@ class Model:
             padded = np.pad(score, ((0, 0), (0, -len(keys) % size)), constant_values=-np.inf)
             block = padded.reshape(len(x), -1, size).max(2)
             block[np.arange(block.shape[1]) == (visible[:, None] - 1) // size] = np.inf
-            shared["candidates"] = np.repeat(best(block, c["candidate_topk_blocks"]), size, 1)[:, :len(keys)]
+            blocks = self.decided(best(block, c["candidate_topk_blocks"]))
+            shared["candidates"] = np.repeat(blocks, size, 1)[:, :len(keys)]
         elif 0 <= source < layer:
             score[~shared["candidates"]] = -np.inf
-        shared["selected"] = best(score, c["index_topk"])
+        shared["selected"] = self.decided(best(score, c["index_topk"]))
 
     def attention(self, x, layer, position, shared):
         c, a = self.c, f"layers.{layer}.attn."
@@ -199,7 +208,7 @@ class Model:
         qr = rmsnorm(self.linear(x, a + "wq_a"), self.w[a + "q_norm.weight"], self.eps)
         q = self.rope(self.linear(qr, a + "wq_b").reshape(len(x), heads, channels), position, compressed)
         kv = rmsnorm(self.linear(x, a + "wkv"), self.w[a + "kv_norm.weight"], self.eps)
-        kv = fake_quant(self.rope(kv, position, compressed), "window")
+        kv = self.decided(fake_quant(self.rope(kv, position, compressed), "window"))
         age = position[:, None] - position
         mask = (age >= 0) & (age < c["sliding_window"])
         if compressed:
@@ -226,7 +235,8 @@ class Model:
     def experts(self, x, layer):
         c, f = self.c, f"layers.{layer}.ffn."
         score = np.sqrt(np.log1p(np.exp(self.linear(x, f + "gate"))))
-        weight = np.where(best(score + self.w[f + "gate.bias"], c["num_experts_per_tok"]), score, 0)
+        chosen = self.decided(best(score + self.w[f + "gate.bias"], c["num_experts_per_tok"]))
+        weight = np.where(chosen, score, 0)
         if c["norm_topk_prob"]:
             weight = weight / (weight.sum(1, keepdims=True) + 1e-20)
         weight = weight * c["routed_scaling_factor"]
@@ -285,12 +295,60 @@ class Model:
         return self.linear(rmsnorm(x, self.w["norm.weight"], self.eps), "head")
 
 
+class NoisyModel(Model):
+    """Adds noise to the result of every matrix, relative to its size, and records what was decided."""
+
+    def run(self, ids, draw):
+        """draw 0 is without noise."""
+        self.draw, self.n_matrices, self.decisions = draw, 0, []
+        return self.logits(np.array(ids)), self.decisions
+
+    def linear(self, x, name):
+        y = super().linear(x, name)
+        if self.draw:
+            self.n_matrices += 1        # a generator each, so that a token's noise is the same in a longer text
+            noise = np.random.default_rng([self.draw, self.n_matrices]).standard_normal(y.shape)
+            y = y + NOISE * np.sqrt((y * y).mean(-1, keepdims=True)) * noise
+        return y
+
+    def decided(self, x):
+        self.decisions.append(x)
+        return x
+
+    def steady(self, ids):
+        quiet = self.run(ids, 0)[1]
+        return all(all(map(np.array_equal, quiet, self.run(ids, draw)[1])) for draw in range(1, DRAWS + 1))
+
+
+def continuation(model, prompt):
+    """Greedy ids up to the first whose lead over the second best is too small, and the smallest lead."""
+    ids, gap = list(prompt), np.inf
+    while len(ids) < len(prompt) + GREEDY_TOKENS and gap >= GAP_MIN:
+        last = model.run(ids, 0)[0][-1]
+        second, top = np.sort(last)[-2:]
+        ids, gap = ids + [int(last.argmax())], min(gap, top - second)
+    return ids[len(prompt):], gap
+
+
+def find_prompt(folder):
+    """Prompt and greedy ids."""
+    model, random, prompt = NoisyModel(folder), np.random.default_rng(PROMPT_SEED), [0]
+    while True:
+        n = min(BLOCK, PROMPT_TOKENS - len(prompt))
+        print(f"\r{len(prompt)} of {PROMPT_TOKENS} tokens", end="", file=sys.stderr, flush=True)
+        longer = prompt + random.integers(3, model.c["vocab_size"], n).tolist()
+        if not model.steady(longer):
+            continue
+        if len(longer) < PROMPT_TOKENS:
+            prompt = longer
+            continue
+        greedy, gap = continuation(model, longer)
+        if gap >= GAP_MIN and model.steady(longer + greedy):
+            return longer, greedy
+
+
 def main(folder):
-    model = Model(folder)
-    rest = np.random.default_rng(PROMPT_SEED).integers(3, model.c["vocab_size"], PROMPT_TOKENS - 1)
-    prompt, greedy = [0, *rest.tolist()], []
-    for _ in range(GREEDY_TOKENS):
-        greedy.append(int(model.logits(np.array(prompt + greedy))[-1].argmax()))
+    model, (prompt, greedy) = Model(folder), find_prompt(folder)
     ids = np.array(prompt + greedy)
     first = len(prompt) - 1
     wide = model.logits(ids)[first:]

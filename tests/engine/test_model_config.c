@@ -157,7 +157,8 @@ static void test_the_models_of_this_repository_are_read(void **state) {
         assert_int_equal(config.n_layers, 6);
         assert_true(config.yarn.enabled);
         assert_int_equal(config.layer[2].index_source, 1);
-        assert_true(config.layer[4].in_candidates && config.layer[5].in_candidates);
+        assert_true(config.layer[4].in_candidates);
+        assert_int_equal(config.layer[5].index_source, 4);
         assert_int_equal(model_config_read("/nonexistent", &config, &err), -ENOENT);
         assert_non_null(strstr(err.text, "/nonexistent/config.json"));
 }

@@ -19,6 +19,7 @@ MODULES = set(MAY_INCLUDE) | {"bench", "tests", "tools"}
 
 LINES_MAX = 800
 FUNCTION_LINES_MAX = 70
+NANO, NANO_BYTES_MAX = os.path.join("tests", "models", "nano"), 300_000     # loaded by hundreds of short tests
 
 CODE = (".c", ".h")
 SOURCES = CODE + (".proto", ".py", ".sh", ".build", ".map", ".in", ".service", ".socket")
@@ -122,6 +123,14 @@ def rule_self_contained(root):
         for n, line in enumerate(lines(root, path), 1):
             if OUTSIDE.search(line):
                 yield f"{path}:{n}: refers to a folder outside of the source: {line.strip()}"
+
+
+def rule_nano(root):
+    """The model for short tests has less than 300 KB in all files together."""
+    folder = os.path.join(root, NANO)
+    total = sum(os.path.getsize(os.path.join(folder, path)) for path in files(folder, ""))
+    if not 0 < total < NANO_BYTES_MAX:
+        yield f"{NANO}: {total} bytes; less than {NANO_BYTES_MAX}"
 
 
 RULES = {name[len("rule_"):]: rule for name, rule in globals().items() if name.startswith("rule_")}
