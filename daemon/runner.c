@@ -97,14 +97,18 @@ static void fail(struct request *request, int code, const char *message, uint64_
         generation_finish(request, REASON(ERROR), &refusal, now_ns);
 }
 
-/* Gives sequences to the first that wait. */
+/* Gives sequences to the first that wait. One whose client does not read takes no place: else a few
+ * such clients would stop all others. What it holds is bounded by its user's number of requests. */
 static void start_waiting(struct runner *runner, uint64_t now_ns) {
-        unsigned n_running = 0;
-        for (size_t i = 0; i < runner->n_requests; i++)
-                n_running += runner->requests[i]->sequence != NULL;
-        for (size_t i = 0; i < runner->n_requests && n_running < runner->n_running_max; i++) {
+        unsigned n_running = 0, n_active = 0;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                const struct request *request = runner->requests[i];
+                n_running += request->sequence != NULL;
+                n_active += request->sequence && request->paused_ns == 0;
+        }
+        for (size_t i = 0; i < runner->n_requests && n_active < runner->n_running_max; i++) {
                 struct request *request = runner->requests[i];
-                if (request->sequence || request->finished)
+                if (request->sequence || request->finished || request->paused_ns != 0)
                         continue;
                 if (sequence_new(runner->engine, &request->sequence) < 0) {
                         if (n_running == 0) /* nobody will free memory: waiting would be for ever */
@@ -115,17 +119,21 @@ static void start_waiting(struct runner *runner, uint64_t now_ns) {
                 request->started_ns = request->started_ns ? request->started_ns : now_ns;
                 atomic_store(&request->live.phase, PHASE(PREFILL));
                 n_running++;
+                n_active++;
         }
         runner->n_running = n_running;
 }
 
-/* What can be computed now. While there are suspects, one of them alone (see isolate()). */
+/* What can be computed now: the first n_running_max, since those that were paused may make it more.
+ * While there are suspects, one of them alone (see isolate()). */
 static size_t collect(struct runner *runner) {
         size_t n = 0;
         const struct request *suspect = NULL;
         for (size_t i = 0; i < runner->n_requests && !suspect; i++) {
                 struct request *request = runner->requests[i];
                 if (!request->sequence || request->paused_ns != 0)
+                        continue;
+                if (n == runner->n_running_max && !request->suspect)
                         continue;
                 if (request->suspect) {
                         suspect = request;

@@ -180,7 +180,7 @@ static void assert_as_alone(const struct client *client, uint32_t seed, uint32_t
 }
 
 static void run_until_idle(struct world *world, size_t n_clients) {
-        for (unsigned turn = 0; turn < 10000; turn++) {
+        for (unsigned turn = 0; turn < 100000; turn++) {
                 enum runner_state state = runner_turn(&world->runner, false);
                 for (size_t i = 0; i < n_clients; i++)
                         receive(&world->clients[i]);
@@ -221,6 +221,22 @@ static void a_client_that_does_not_read_pauses_alone(void **state) {
 
         run_until_idle(world, 2); /* it reads again: nothing was lost */
         assert_as_alone(&world->clients[0], 0, 10, 4000);
+}
+
+static void clients_that_do_not_read_leave_their_places_to_others(void **state) {
+        struct world *world = *state;
+        for (uint32_t i = 0; i < 6; i++) /* more than may run */
+                generate(world, &world->clients[i], i, 10, 3000);
+        generate(world, &world->clients[6], 6, 10, 100);
+        for (unsigned turn = 0; turn < 5000; turn++) {
+                runner_turn(&world->runner, false);
+                receive(&world->clients[6]);
+        }
+        assert_as_alone(&world->clients[6], 6, 10, 100);
+        run_until_idle(world, 7); /* all read again: more can run than may */
+        for (uint32_t i = 0; i < 6; i++)
+                assert_as_alone(&world->clients[i], i, 10, 3000);
+        assert_int_equal(fake_parts_seen(), 4);
 }
 
 static void a_cancelled_generation_ends_before_the_next_step(void **state) {
@@ -307,6 +323,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 WORLD_TEST(eight_clients_get_what_each_gets_alone),
                 WORLD_TEST(a_client_that_does_not_read_pauses_alone),
+                WORLD_TEST(clients_that_do_not_read_leave_their_places_to_others),
                 WORLD_TEST(a_cancelled_generation_ends_before_the_next_step),
                 WORLD_TEST(a_dead_client_is_forgotten_within_one_turn),
                 WORLD_TEST(a_passed_deadline_ends_it),

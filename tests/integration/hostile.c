@@ -406,7 +406,7 @@ static void unknown_frame(void) {
 /* -------- deeds of patience: until killed -------- */
 
 static void never_read(void) {
-        for (uint32_t id = 1; id <= 8; id++)
+        for (uint32_t id = 1; id <= REGION_N_SLOTS; id++)
                 send_generate(id, 100000);
         puts("waiting");
         fflush(stdout);
