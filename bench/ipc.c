@@ -32,7 +32,7 @@
 #define N_MESSAGES_KERNEL 1000u
 #define WAY_NS_MAX        (200 * NS_PER_MS)
 #define STOP              UINT64_MAX /* the number of the last message */
-#define BATCH             16u /* messages a publish, as one step of the daemon writes several streams */
+#define BATCH             64u /* messages a publish: as many as a receiver takes in one turn */
 
 enum { LATENCY_50, LATENCY_99, RATE, N_KINDS };
 
