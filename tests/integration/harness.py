@@ -14,8 +14,9 @@ import unittest
 SEEKD, SEEK, HOSTILE, MODEL_NANO, MODEL_SEED = sys.argv[1:6]
 del sys.argv[1:6]
 
-# Far beyond what anything takes, also under a sanitizer on a loaded machine: only a hang gets there.
-PATIENCE_S = 60
+# Far beyond what anything takes, also on a loaded machine: only a hang gets there. scripts/check gives more under
+# sanitizers.
+PATIENCE_S = int(os.environ.get("SEEKD_TEST_PATIENCE_S", "60"))
 
 PROMPT = b"#include <stdio.h>\n\nint main(int argc, char **argv)\n{\n"
 
