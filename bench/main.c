@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
         { "ipc", bench_ipc,
           "the ring between daemon and client, beside sockets, a pipe and a futex" },
+        { "engine", bench_engine, "tokens per second of a model, beside what memory would allow" },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
