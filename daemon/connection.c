@@ -73,11 +73,13 @@ void connection_close(struct connection *connection) {
 
 static void log_peer(int level, const struct connection *connection, const char *what,
                      const char *why, uint64_t n_unlogged) {
-        char uid[32], pid[32], number[40];
+        char uid[32], pid[32], number[40], marks[40];
         snprintf(uid, sizeof(uid), "PEER_UID=%u", (unsigned)connection->peer.uid);
         snprintf(pid, sizeof(pid), "PEER_PID=%d", (int)connection->peer.pid);
         snprintf(number, sizeof(number), "CONNECTION=%llu", (unsigned long long)connection->number);
-        const char *fields[] = { uid, pid, number, NULL };
+        snprintf(marks, sizeof(marks), "PEER_VIOLATIONS=%llu",
+                 (unsigned long long)connection->account->n_violations);
+        const char *fields[] = { uid, pid, number, marks, NULL };
         if (n_unlogged > 0)
                 log_event(level, fields, "%s: %s (and %llu more from this user, not logged)", what,
                           why, (unsigned long long)n_unlogged);
