@@ -73,12 +73,10 @@ static json_t *ids_json(const uint32_t *ids, size_t n) {
         return array;
 }
 
-/* JSON integers are signed here; a seed above 2^63 - 1 would not come back as it was, so it is
- * text. */
+/* Text: many JSON readers hold numbers as doubles, in which 64 bits would not come back as they
+ * were. */
 static json_t *seed_json(uint64_t seed) {
         char text[32];
-        if (seed <= INT64_MAX)
-                return json_integer((json_int_t)seed);
         snprintf(text, sizeof(text), "%llu", (unsigned long long)seed);
         return json_string(text);
 }

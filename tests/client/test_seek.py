@@ -66,7 +66,7 @@ class Seek(unittest.TestCase):
         result = json.loads(run.stdout)
         self.assertEqual((result["text"], result["tokens"], result["finish"]), ("abc", [97, 98, 99], "length"))
         self.assertEqual(result["usage"]["prompt_tokens"], 5)
-        self.assertEqual(result["seed"], 77)
+        self.assertEqual(result["seed"], "77")
         self.assertEqual(result["timings"]["first_token_ms"], 12.5)
         self.assertEqual(result["cache"]["position"], 3)
 
