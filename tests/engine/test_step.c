@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/numerics.h"
 #include "tests/engine/random_floats.h"
 
 #define N_TOKENS 200
@@ -113,6 +114,35 @@ static void batching_changes_no_bit(void **state) {
         engine_close(engine);
 }
 
+/* FNV-1a, 64 bits. */
+static uint64_t hash_of(const void *data, size_t n) {
+        const uint8_t *bytes = data;
+        uint64_t h = 0xCBF29CE484222325;
+        for (size_t i = 0; i < n; i++)
+                h = (h ^ bytes[i]) * 0x100000001B3;
+        return h;
+}
+
+/* Fails when numerics change: then give NUMERICS_VERSION a new number and pin the hashes printed
+ * here beside it. */
+static void logits_are_those_of_this_numerics_version(void **state) {
+        (void)state;
+        static const uint64_t pinned[] = {
+                [COMPUTE_BF16] = 0x603B07E7824554F1, [COMPUTE_F32] = 0xDBEBAE65CB9DC1C4
+        };
+        _Static_assert(NUMERICS_VERSION == 1, "pin the new version's hashes");
+        for (int compute = COMPUTE_BF16; compute <= COMPUTE_F32; compute++) {
+                struct engine *engine = open_engine((enum compute)compute, BACKEND_AUTO, 1);
+                float *logits = run_alone(engine, tokens[0], N_TOKENS);
+                uint64_t hash = hash_of(logits, logits_bytes(engine));
+                if (hash != pinned[compute])
+                        fail_msg("compute mode %d: hash 0x%016llX", compute,
+                                 (unsigned long long)hash);
+                free(logits);
+                engine_close(engine);
+        }
+}
+
 static void refusals_name_the_part_and_change_nothing(void **state) {
         (void)state;
         struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 1);
@@ -144,6 +174,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(chunking_changes_no_bit),
                 cmocka_unit_test(backends_and_threads_change_no_bit),
                 cmocka_unit_test(batching_changes_no_bit),
+                cmocka_unit_test(logits_are_those_of_this_numerics_version),
                 cmocka_unit_test(refusals_name_the_part_and_change_nothing),
         };
         uint64_t seed = 1;
