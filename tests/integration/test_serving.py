@@ -12,7 +12,7 @@ PROMPTS = [f"static int\nf{i}(const char *s, int n)\n{{\n".encode() * (1 + i) fo
 
 class Serving(harness.DaemonTest):
     def test_eight_clients_at_once_get_the_bytes_that_each_gets_alone(self):
-        for model in (harness.MODEL_NANO, harness.MODEL_SEED):
+        for model in harness.MODELS:
             with self.subTest(os.path.basename(model)), tempfile.TemporaryDirectory() as folder:
                 server = harness.Daemon(folder, model=model)
                 self.addCleanup(server.stop)
