@@ -47,21 +47,30 @@ static void *read_all(void *argument) {
         return NULL;
 }
 
-/* Bytes per second, all threads together. */
-static double read_bandwidth(const uint64_t *buffer, unsigned n_threads) {
+/* Bytes per second, all threads together. The sums are used, so that no compiler leaves the reading
+ * out. */
+static int read_bandwidth(const uint64_t *buffer, unsigned n_threads, double *ret,
+                          struct error *err) {
         pthread_t thread[THREADS_MAX];
         struct reader reader[THREADS_MAX];
-        size_t n = BANDWIDTH_BYTES / sizeof(*buffer) / n_threads;
-        uint64_t start = clock_ns();
-        for (unsigned i = 0; i < n_threads; i++) {
+        size_t n = BANDWIDTH_BYTES / sizeof(*buffer) / n_threads / 4 * 4;
+        unsigned n_started = 1;
+        int r = 0;
+        uint64_t start = clock_ns(), sum = 0;
+        for (unsigned i = 0; i < n_threads; i++)
                 reader[i] = (struct reader){ buffer + i * n, n, 0 };
-                if (i > 0 && pthread_create(&thread[i], NULL, read_all, &reader[i]) != 0)
-                        return 0;
-        }
+        for (; r == 0 && n_started < n_threads; n_started += r == 0)
+                r = -pthread_create(&thread[n_started], NULL, read_all, &reader[n_started]);
         read_all(&reader[0]);
-        for (unsigned i = 1; i < n_threads; i++)
+        for (unsigned i = 1; i < n_started; i++)
                 pthread_join(thread[i], NULL);
-        return (double)BANDWIDTH_BYTES / ((double)(clock_ns() - start) / (double)NS_PER_S);
+        if (r < 0)
+                return error_set(err, r, "thread %u of %u cannot be started", n_started, n_threads);
+        *ret = (double)(n * n_threads * sizeof(*buffer)) /
+                ((double)(clock_ns() - start) / (double)NS_PER_S);
+        for (unsigned i = 0; i < n_threads; i++)
+                sum += reader[i].sum;
+        return sum == n * n_threads * buffer[0] ? 0 : error_set(err, -EIO, "memory read wrongly");
 }
 
 /* Token i of the text that is run: any mixture does, as long as routers and n-grams see variety. */
@@ -113,7 +122,10 @@ static int run(const struct arguments *a, struct engine *engine, struct error *e
                 memset(buffer, 1, BANDWIDTH_BYTES);
 
         for (unsigned i = 0; r == 0 && i < a->n_runs; i++) {
-                series_add(&limit, read_bandwidth(buffer, a->n_threads) / bytes);
+                r = read_bandwidth(buffer, a->n_threads, &value, err);
+                if (r < 0)
+                        break;
+                series_add(&limit, value / bytes);
                 r = measure(engine, 1, 1, a->n_tokens, &value, err);
                 series_add(&decode, value);
                 if (r == 0)
