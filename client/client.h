@@ -92,6 +92,21 @@ void request_delete(struct seekd_request *request);
 /* Stores the cancel word when the slot is known. */
 void request_send_cancel(struct seekd_request *request);
 
+/* A text parameter as a protobuf field and a NUL-terminated one as a string, checked: UTF-8,
+ * without NUL in a string. The fields point to the program's memory. 0, or SEEKD_E_INVALID with a
+ * message.
+ */
+int client_text_field(struct seekd_client *client, const char *name, const char *text, size_t bytes,
+                      ProtobufCBinaryData *ret);
+int client_string_field(struct seekd_client *client, const char *name, const char *text,
+                        char **ret);
+
+/* conversation.c: fills `ret` (initialised) from the program's conversation. What it points to is
+ * the program's, or in `arena` (a zeroed struct; the caller's, also after a failure). 0,
+ * SEEKD_E_INVALID or SEEKD_E_NO_MEMORY, with a message that names the field. */
+int conversation_fill(struct seekd_client *client, const struct seekd_chat *given,
+                      struct arena *arena, Seekd__V1__Chat *ret);
+
 /* result.c: what the daemon's final messages say, in the terms of seekd.h. */
 void result_from_error(struct seekd_result *result, const Seekd__V1__Error *error);
 void result_from_done(struct seekd_result *result, const Seekd__V1__Done *done);

@@ -1,6 +1,7 @@
 /* Requests: their life in the client's list, and how parameters become a message. */
 #include "client/client.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,6 +10,19 @@
 
 #define STOP_MAX       16  /* as seekd.proto says */
 #define STOP_BYTES_MAX 256 /* likewise */
+
+/* Size of the first version of the struct. */
+#define PARAMS_BYTES_MIN offsetof(struct seekd_params, json_schema)
+
+/* What a Generate points to while it is packed. */
+struct generate_parts {
+        char *stop[STOP_MAX];
+        Seekd__V1__Sampling sampling;
+        Seekd__V1__TokenIds ids;
+        Seekd__V1__FillInMiddle fim;
+        Seekd__V1__Chat chat;
+        struct arena arena; /* of the chat */
+};
 
 struct seekd_request *request_new(struct seekd_client *client) {
         struct seekd_request *request = calloc(1, sizeof(*request));
@@ -116,8 +130,8 @@ static size_t length_of(const char *text, size_t bytes) {
         return bytes;
 }
 
-/* A text parameter as a protobuf field, checked. protobuf-c does not write through the pointer. */
-static int text_field(struct seekd_client *client, const char *name, const char *text, size_t bytes,
+/* protobuf-c does not write through the pointer. */
+int client_text_field(struct seekd_client *client, const char *name, const char *text, size_t bytes,
                       ProtobufCBinaryData *ret) {
         size_t n = length_of(text, bytes);
         if (!text && n > 0)
@@ -129,8 +143,7 @@ static int text_field(struct seekd_client *client, const char *name, const char 
         return 0;
 }
 
-/* A NUL-terminated parameter as a protobuf string, checked. */
-static int string_field(struct seekd_client *client, const char *name, const char *text,
+int client_string_field(struct seekd_client *client, const char *name, const char *text,
                         char **ret) {
         if (message_check_utf8(name, text, strlen(text), &client->error) < 0)
                 return client->error.code = SEEKD_E_INVALID;
@@ -139,31 +152,38 @@ static int string_field(struct seekd_client *client, const char *name, const cha
 }
 
 static int fill_prompt(struct seekd_client *client, const struct seekd_params *params,
-                       Seekd__V1__Generate *generate, Seekd__V1__TokenIds *ids,
-                       Seekd__V1__FillInMiddle *fim) {
+                       Seekd__V1__Generate *generate, struct generate_parts *parts) {
         bool is_fim = params->prefix || params->suffix;
-        if ((params->prompt != NULL) + (params->tokens != NULL) + is_fim != 1)
+        if ((params->prompt != NULL) + (params->tokens != NULL) + is_fim + (params->chat != NULL) !=
+            1)
                 return client_fail(
                         client, SEEKD_E_INVALID,
-                        "params: give exactly one of prompt, tokens, and prefix with suffix");
+                        "params: give exactly one of prompt, tokens, prefix with suffix, and chat");
         if (params->prompt) {
                 generate->prompt_case = SEEKD__V1__GENERATE__PROMPT_TEXT;
-                return text_field(client, "prompt", params->prompt, params->prompt_bytes,
-                                  &generate->text);
+                return client_text_field(client, "prompt", params->prompt, params->prompt_bytes,
+                                         &generate->text);
         }
         if (params->tokens) {
-                ids->n_ids = params->n_tokens;
-                ids->ids = (uint32_t *)(uintptr_t)params->tokens;
+                parts->ids.n_ids = params->n_tokens;
+                parts->ids.ids = (uint32_t *)(uintptr_t)params->tokens;
                 generate->prompt_case = SEEKD__V1__GENERATE__PROMPT_TOKENS;
-                generate->tokens = ids;
+                generate->tokens = &parts->ids;
                 return 0;
         }
+        if (params->chat) {
+                generate->prompt_case = SEEKD__V1__GENERATE__PROMPT_CHAT;
+                generate->chat = &parts->chat;
+                return conversation_fill(client, params->chat, &parts->arena, &parts->chat);
+        }
+        Seekd__V1__FillInMiddle *fim = &parts->fim;
         generate->prompt_case = SEEKD__V1__GENERATE__PROMPT_FIM;
         generate->fim = fim;
-        int r = text_field(client, "prefix", params->prefix, params->prefix_bytes, &fim->prefix);
-        return r < 0
-                ? r
-                : text_field(client, "suffix", params->suffix, params->suffix_bytes, &fim->suffix);
+        int r = client_text_field(client, "prefix", params->prefix, params->prefix_bytes,
+                                  &fim->prefix);
+        return r < 0 ? r
+                     : client_text_field(client, "suffix", params->suffix, params->suffix_bytes,
+                                         &fim->suffix);
 }
 
 static int fill_stop(struct seekd_client *client, const struct seekd_params *params,
@@ -178,7 +198,7 @@ static int fill_stop(struct seekd_client *client, const struct seekd_params *par
                         return client_fail(client, SEEKD_E_INVALID,
                                            "stop: string %zu has %zu bytes, 1 to %d are allowed",
                                            i + 1, n, STOP_BYTES_MAX);
-                int r = string_field(client, "stop", params->stop[i], &strings[i]);
+                int r = client_string_field(client, "stop", params->stop[i], &strings[i]);
                 if (r < 0)
                         return r;
         }
@@ -187,34 +207,46 @@ static int fill_stop(struct seekd_client *client, const struct seekd_params *par
         return 0;
 }
 
+static void fill_sampling(const struct seekd_params *params, Seekd__V1__Sampling *sampling) {
+        sampling->max_tokens = params->max_tokens;
+        sampling->temperature = params->temperature;
+        sampling->top_k = params->top_k;
+        sampling->top_p = params->top_p;
+        sampling->min_p = params->min_p;
+        sampling->seed_given = params->seed_given != 0;
+        sampling->seed = params->seed;
+        sampling->logprobs = (params->flags & SEEKD_LOGPROBS) != 0;
+}
+
 static int send_generate(struct seekd_client *client, uint32_t id,
                          const struct seekd_params *params) {
-        char *stop[STOP_MAX];
-        Seekd__V1__TokenIds ids = SEEKD__V1__TOKEN_IDS__INIT;
-        Seekd__V1__FillInMiddle fim = SEEKD__V1__FILL_IN_MIDDLE__INIT;
-        Seekd__V1__Sampling sampling = SEEKD__V1__SAMPLING__INIT;
-        sampling.max_tokens = params->max_tokens;
-        sampling.temperature = params->temperature;
-        sampling.top_k = params->top_k;
-        sampling.top_p = params->top_p;
-        sampling.min_p = params->min_p;
-        sampling.seed_given = params->seed_given != 0;
-        sampling.seed = params->seed;
-        sampling.logprobs = (params->flags & SEEKD_LOGPROBS) != 0;
+        struct generate_parts parts = {
+                .sampling = SEEKD__V1__SAMPLING__INIT,
+                .ids = SEEKD__V1__TOKEN_IDS__INIT,
+                .fim = SEEKD__V1__FILL_IN_MIDDLE__INIT,
+                .chat = SEEKD__V1__CHAT__INIT,
+        };
         Seekd__V1__Generate generate = SEEKD__V1__GENERATE__INIT;
+        fill_sampling(params, &parts.sampling);
         generate.request_id = id;
-        generate.sampling = &sampling;
+        generate.sampling = &parts.sampling;
         generate.class_ = (Seekd__V1__Class)params->service;
         generate.parse_special = (params->flags & SEEKD_PARSE_SPECIAL) != 0;
         generate.echo_special = (params->flags & SEEKD_ECHO_SPECIAL) != 0;
         generate.deadline_ms = params->deadline_ms;
 
-        int r = fill_prompt(client, params, &generate, &ids, &fim);
+        int r = fill_prompt(client, params, &generate, &parts);
         if (r == 0)
-                r = fill_stop(client, params, &sampling, stop);
+                r = fill_stop(client, params, &parts.sampling, parts.stop);
         if (r == 0 && params->subject)
-                r = string_field(client, "subject", params->subject, &generate.subject);
-        return r < 0 ? r : client_send(client, RECORD_GENERATE, id, &generate.base);
+                r = client_string_field(client, "subject", params->subject, &generate.subject);
+        if (r == 0 && params->json_schema)
+                r = client_text_field(client, "json_schema", params->json_schema,
+                                      params->json_schema_bytes, &generate.json_schema);
+        if (r == 0)
+                r = client_send(client, RECORD_GENERATE, id, &generate.base);
+        arena_deinit(&parts.arena);
+        return r;
 }
 
 int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
@@ -223,7 +255,7 @@ int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
         struct seekd_params ours;
         if (client->lost)
                 return client_fail(client, client->lost, "%s", client->lost_text);
-        if (versioned_read(&ours, sizeof(ours), params, sizeof(ours)) < 0)
+        if (versioned_read(&ours, sizeof(ours), params, PARAMS_BYTES_MIN) < 0)
                 return client_fail(client, SEEKD_E_INVALID,
                                    "params: made for a later library, or not initialised with "
                                    "SEEKD_PARAMS_INIT");

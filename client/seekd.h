@@ -100,9 +100,55 @@ enum seekd_flag {
         SEEKD_ADD_BOS = 1 << 3,       /* seekd_tokenize(): begin with the BOS token */
 };
 
-/* What to complete and how. The prompt is exactly one of: text (prompt), token ids (tokens), or
- * code around a gap (prefix and suffix; at least one of the two pointers set). Everything is read
- * during the call only. Since 0.1. */
+/* A call of one of the program's functions, written by the model. In a result, also NUL-terminated.
+ * Since 0.1. */
+struct seekd_tool_call {
+        size_t size;
+        const char *id;        /* what the tool message that answers it names; NULL = none */
+        const char *name;      /* of the function; 1 to 256 bytes */
+        const char *arguments; /* one JSON object, UTF-8 */
+        size_t arguments_bytes;
+};
+#define SEEKD_TOOL_CALL_INIT SEEKD_INIT_(struct seekd_tool_call)
+
+/* One message of a conversation. Text never becomes special tokens, whatever it contains. Since
+ * 0.1. */
+struct seekd_message {
+        size_t size;
+        const char *role;    /* "system", "developer", "user", "assistant", "tool" or
+                                "latest_reminder" */
+        const char *content; /* UTF-8; NULL = empty */
+        size_t content_bytes;
+        const char *reasoning; /* of an assistant, UTF-8; NULL = none. The daemon drops what the
+                                  model does not want to see again */
+        size_t reasoning_bytes;
+        const char *tool_call_id;                        /* of a tool message */
+        const struct seekd_tool_call *const *tool_calls; /* of an assistant */
+        size_t n_tool_calls;
+        const char *task; /* one of the model's quick tasks ("title") instead of an answer, or NULL
+                           */
+        int open;         /* of the last message, an assistant's: the answer continues its text */
+};
+#define SEEKD_MESSAGE_INIT SEEKD_INIT_(struct seekd_message)
+
+/* A conversation whose last message is to be answered. Since 0.1. */
+struct seekd_chat {
+        size_t size;
+        const struct seekd_message *const *messages;
+        size_t n_messages;
+        const char *const *tools; /* JSON, one OpenAI "function" object each, NUL-terminated */
+        size_t n_tools;
+        int thinking;                /* reason first */
+        uint32_t effort;             /* of the reasoning, 1 to 100; 0 = 75 */
+        const char *tool_choice;     /* NULL = "auto"; "none", "required", or the name of a tool */
+        const char *response_format; /* JSON schema shown to the model, NUL-terminated; NULL = none.
+                                        params.json_schema enforces one */
+};
+#define SEEKD_CHAT_INIT SEEKD_INIT_(struct seekd_chat)
+
+/* What to complete and how. The prompt is exactly one of: text (prompt), token ids (tokens), code
+ * around a gap (prefix and suffix; at least one of the two pointers set), or a conversation (chat).
+ * Everything is read during the call only. Since 0.1. */
 struct seekd_params {
         size_t size;
 
@@ -131,6 +177,12 @@ struct seekd_params {
         const char *subject;  /* separates caches inside the caller's own user id; NULL = none; at
                                  most 128 bytes */
         uint32_t deadline_ms; /* 0 = none */
+
+        const char *json_schema; /* UTF-8: the output is JSON that this schema accepts; "{}" = any
+                                    JSON; NULL = no restriction. In a chat it holds for the text
+                                    behind the reasoning */
+        size_t json_schema_bytes;
+        const struct seekd_chat *chat; /* prompt: a conversation */
 };
 #define SEEKD_PARAMS_INIT SEEKD_INIT_(struct seekd_params)
 
@@ -165,6 +217,7 @@ enum seekd_finish {
         SEEKD_FINISH_SLOW_CONSUMER = 7, /* this program did not read for too long */
         SEEKD_FINISH_SHUTDOWN = 8,      /* the daemon stopped */
         SEEKD_FINISH_ERROR = 9,         /* see code and error */
+        SEEKD_FINISH_TOOL_CALLS = 10,   /* the model's text ended with calls: result.tool_calls */
 };
 
 enum seekd_tier {

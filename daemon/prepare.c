@@ -106,9 +106,11 @@ static int read_prompt(struct request *request, const struct engine *engine,
                 if (append_bos(request, engine) < 0)
                         return -1;
                 return encode_fim(request, engine, generate->fim);
+        case SEEKD__V1__GENERATE__PROMPT_CHAT:
+                return refuse(&request->refusal, UNSUPPORTED, "chat", "chat: is not served");
         default:
                 return refuse(&request->refusal, INVALID, "prompt",
-                              "prompt: one of text, tokens and fim is needed");
+                              "prompt: one of text, tokens, fim and chat is needed");
         }
 }
 
@@ -118,8 +120,9 @@ static int check_served(struct request *request, const Seekd__V1__Generate *gene
         if (generate->session != 0)
                 return refuse(&request->refusal, UNSUPPORTED, "session",
                               "session: sessions are not served");
-        if (generate->grammar[0] != '\0')
-                return refuse(&request->refusal, UNSUPPORTED, "grammar", "grammar: is not served");
+        if (generate->json_schema.len > 0)
+                return refuse(&request->refusal, UNSUPPORTED, "json_schema",
+                              "json_schema: is not served");
         if (generate->sampling && generate->sampling->top_logprobs > 0)
                 return refuse(&request->refusal, UNSUPPORTED, "sampling.top_logprobs",
                               "sampling.top_logprobs: is not served");

@@ -22,7 +22,7 @@ struct error;
  * scratch. */
 #define MESSAGE_FIELDS_MAX 4096
 
-/* The schema's deepest path is Append.chat.messages.tool_calls: 4. Each level costs about 0.9 KB of
+/* The schema's deepest paths are Generate.chat.messages.tool_calls and Append.chat...: 4. Each level costs about 0.9 KB of
  * stack. */
 #define MESSAGE_DEPTH_MAX 8
 
