@@ -39,9 +39,8 @@ void linear(struct step *step, const struct matrix *w, const float *x, uint32_t 
 void linear_grouped(struct step *step, const struct matrix *w, uint32_t n_groups, const float *x,
                     uint32_t n_rows, float *y, bool round) {
         uint32_t n = w->n / n_groups;
-        size_t row = (size_t)n * w->k * (w->bf16 ? sizeof(uint16_t) : sizeof(float));
         for (uint32_t g = 0; g < n_groups; g++) {
-                struct matrix group = { (const uint8_t *)w->data + g * row, n, w->k, w->bf16 };
+                struct matrix group = matrix_rows(w, g * n, n);
                 linear_strided(step, &group, x + (size_t)g * w->k, (size_t)n_groups * w->k, n_rows,
                                y + (size_t)g * n, w->n, round);
         }

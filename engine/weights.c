@@ -52,7 +52,10 @@ static const void *take(struct binder *b, const char *name, enum dtype dtype, un
 static struct matrix take_matrix(struct binder *b, const char *name, enum dtype dtype, uint64_t n,
                                  uint64_t k) {
         const void *data = take(b, name, dtype, 2, (uint64_t[]){ n, k });
-        return (struct matrix){ data, (uint32_t)n, (uint32_t)k, dtype == DTYPE_BF16 };
+        return (struct matrix){ .data = data,
+                                .n = (uint32_t)n,
+                                .k = (uint32_t)k,
+                                .format = dtype == DTYPE_BF16 ? WEIGHT_BF16 : WEIGHT_F32 };
 }
 
 static const uint16_t *take_bf16(struct binder *b, const char *name, uint64_t n) {

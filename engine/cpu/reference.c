@@ -14,14 +14,26 @@ static float dot(const float *a, const float *b, uint32_t n) {
         return lanes_sum(lane);
 }
 
+/* Element [row][i] of a weight matrix: where every format is defined. */
+static float weight_at(const struct matrix *w, uint32_t row, uint32_t i) {
+        const uint8_t *bytes = (const uint8_t *)w->data + row * matrix_row_bytes(w);
+        switch (w->format) {
+        case WEIGHT_F32: return ((const float *)w->data)[(size_t)row * w->k + i];
+        case WEIGHT_BF16: return bf16_to_float(((const uint16_t *)w->data)[(size_t)row * w->k + i]);
+        case WEIGHT_FP8:
+                return e4m3_decode(bytes[i]) *
+                        ue8m0_decode(w->scales[(size_t)(row / 32) * ((w->k + 31) / 32) + i / 32]);
+        case WEIGHT_FP4:
+                return e2m1_decode(bytes[i / 2] >> (i % 2 * 4) & 15) *
+                        ue8m0_decode(w->scales[(size_t)row * (w->k / 32) + i / 32]);
+        }
+        return 0.0f;
+}
+
 static float matrix_dot(const struct matrix *w, uint32_t row, const float *x) {
-        size_t at = (size_t)row * w->k;
-        if (!w->bf16)
-                return dot((const float *)w->data + at, x, w->k);
-        const uint16_t *h = (const uint16_t *)w->data + at;
         float lane[LANES] = { 0 };
         for (uint32_t i = 0; i < w->k; i++)
-                lane[i % LANES] = fmaf(bf16_to_float(h[i]), x[i], lane[i % LANES]);
+                lane[i % LANES] = fmaf(weight_at(w, row, i), x[i], lane[i % LANES]);
         return lanes_sum(lane);
 }
 

@@ -150,12 +150,12 @@ static void matmul_f32(const struct matmul *m, uint32_t first, uint32_t last) {
 }
 
 static void matmul(const struct matmul *m, uint32_t first, uint32_t last) {
-        if (m->w.k % LANES != 0)
-                backend_reference.matmul(m, first, last);
-        else if (m->w.bf16)
+        if (m->w.k % LANES == 0 && m->w.format == WEIGHT_BF16)
                 matmul_bf16(m, first, last);
-        else
+        else if (m->w.k % LANES == 0 && m->w.format == WEIGHT_F32)
                 matmul_f32(m, first, last);
+        else
+                backend_reference.matmul(m, first, last);
 }
 
 static float rms_scale(const float *x, uint32_t n, float eps) {

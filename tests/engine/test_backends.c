@@ -44,7 +44,10 @@ static void matmul_is_the_same(void **state) {
                                : (void *)random_floats(&seed, (size_t)n * k, 1);
                 float *a = calloc((size_t)rows * n, sizeof(float)),
                       *b = calloc((size_t)rows * n, sizeof(float));
-                struct matmul m = { x, k, rows, { w, n, k, bf16 }, a, n, round, scratch };
+                struct matrix matrix = {
+                        .data = w, .n = n, .k = k, .format = bf16 ? WEIGHT_BF16 : WEIGHT_F32
+                };
+                struct matmul m = { x, k, rows, matrix, a, n, round, scratch };
                 uint32_t middle = draw(0, n);
                 backend_reference.matmul(&m, 0, n);
                 m.y = b; /* in two parts: splitting outputs changes nothing */
