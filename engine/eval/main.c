@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/eval/describe.h"
 #include "engine/eval/golden.h"
 #include "engine/eval/ids.h"
 #include "engine/eval/npy.h"
@@ -22,6 +23,7 @@ enum { EXIT_OK = 0, EXIT_USAGE = 1, EXIT_INPUT = 2, EXIT_DIFFERS = 3 };
 
 static const char usage[] =
         "usage: seekd-eval --model DIR [--tokens FILE.json | --golden PATH] [options]\n"
+        "       seekd-eval --model DIR|config.json --describe [--json]\n"
         "\n"
         "Runs a model offline: likelihood and logits of given tokens, or a comparison with golden "
         "files.\n"
@@ -30,6 +32,7 @@ static const char usage[] =
         "  --tokens FILE      JSON array of token ids, - = standard input\n"
         "  --golden PATH      golden file or directory of them; without --tokens the default is "
         "DIR/golden\n"
+        "  --describe         print what the model is and needs; runs nothing\n"
         "  --generate N       continue greedily by N tokens\n"
         "  --top K            largest logits per position to print (default 5)\n"
         "  --logits FILE.npy  write all logits as float32\n"
@@ -45,7 +48,7 @@ struct arguments {
         const char *model, *tokens, *golden, *logits;
         struct engine_options engine;
         uint32_t chunk, generate, top;
-        bool json;
+        bool json, describe;
 };
 
 static int parse_count(const char *name, const char *text, uint32_t max, uint32_t *ret) {
@@ -73,13 +76,21 @@ static int parse_choice(const char *name, const char *text, const char *const *c
 }
 
 static const struct option options[] = {
-        { "model", required_argument, NULL, 'm' },   { "tokens", required_argument, NULL, 't' },
-        { "golden", required_argument, NULL, 'g' },  { "generate", required_argument, NULL, 'n' },
-        { "top", required_argument, NULL, 'k' },     { "logits", required_argument, NULL, 'l' },
-        { "chunk", required_argument, NULL, 'c' },   { "compute", required_argument, NULL, 'p' },
-        { "backend", required_argument, NULL, 'b' }, { "threads", required_argument, NULL, 'T' },
-        { "json", no_argument, NULL, 'j' },          { "help", no_argument, NULL, 'h' },
-        { "version", no_argument, NULL, 'V' },       { 0 },
+        { "model", required_argument, NULL, 'm' },
+        { "tokens", required_argument, NULL, 't' },
+        { "golden", required_argument, NULL, 'g' },
+        { "generate", required_argument, NULL, 'n' },
+        { "top", required_argument, NULL, 'k' },
+        { "logits", required_argument, NULL, 'l' },
+        { "chunk", required_argument, NULL, 'c' },
+        { "compute", required_argument, NULL, 'p' },
+        { "backend", required_argument, NULL, 'b' },
+        { "describe", no_argument, NULL, 'd' },
+        { "threads", required_argument, NULL, 'T' },
+        { "json", no_argument, NULL, 'j' },
+        { "help", no_argument, NULL, 'h' },
+        { "version", no_argument, NULL, 'V' },
+        { 0 },
 };
 
 static int parse_option(int letter, struct arguments *a) {
@@ -97,6 +108,7 @@ static int parse_option(int letter, struct arguments *a) {
         case 'c': r = parse_count("chunk", optarg, 1U << 16, &a->chunk); break;
         case 'T': r = parse_count("threads", optarg, 256, &a->engine.n_threads); break;
         case 'j': a->json = true; break;
+        case 'd': a->describe = true; break;
         case 'p':
                 r = parse_choice("compute", optarg, computes, &choice);
                 a->engine.compute = choice == 1 ? COMPUTE_F32 : COMPUTE_BF16;
@@ -249,6 +261,12 @@ static int run(const struct arguments *a) {
         struct engine_options how = a->engine;
         CLEANUP_FREE char *golden = NULL;
 
+        if (a->describe) {
+                int described = eval_describe(a->model, a->json, &err);
+                if (described < 0)
+                        fprintf(stderr, "seekd-eval: %s\n", err.text);
+                return described < 0 ? EXIT_INPUT : EXIT_OK;
+        }
         how.model_dir = a->model;
         if (a->chunk > 0)
                 how.batch_rows_max = a->chunk;
@@ -281,7 +299,8 @@ int main(int argc, char **argv) {
                         return EXIT_USAGE;
                 }
         }
-        if (!a.model || optind < argc || (a.tokens && a.golden)) {
+        if (!a.model || optind < argc || (a.tokens && a.golden) ||
+            (a.describe && (a.tokens || a.golden))) {
                 fputs(!a.model ? "seekd-eval: --model is missing\n"
                                : "seekd-eval: too many arguments\n",
                       stderr);
