@@ -22,13 +22,16 @@ static void project(struct step *step, uint32_t layer) {
         unsigned kind = rope_kind(step, layer);
         uint32_t pairs = c->rope_dim / 2;
 
-        linear(step, &w->wq_a, ws->x, step->n_rows, ws->qr, e->round);
+        const float *x = linear_input(step, &w->wq_a, ws->x, step->n_rows, ws->quantised_x);
+        linear(step, &w->wq_a, x, step->n_rows, ws->qr, e->round);
+        linear(step, &w->wkv, x, step->n_rows, ws->kv, e->round);
         for (uint32_t r = 0; r < step->n_rows; r++) {
                 float *qr = ws->qr + (size_t)r * c->q_lora_rank;
                 e->backend->rmsnorm(qr, w->q_norm, c->q_lora_rank, c->rms_norm_eps, e->round, qr);
         }
-        linear(step, &w->wq_b, ws->qr, step->n_rows, ws->q, e->round);
-        linear(step, &w->wkv, ws->x, step->n_rows, ws->kv, e->round);
+        /* In place: the indexer's query is the only other reader, quantised like this one. */
+        const float *qr = linear_input(step, &w->wq_b, ws->qr, step->n_rows, ws->qr);
+        linear(step, &w->wq_b, qr, step->n_rows, ws->q, e->round);
         for (uint32_t r = 0; r < step->n_rows; r++) {
                 const float *cos = ws->cos[kind] + (size_t)r * pairs,
                             *sin = ws->sin[kind] + (size_t)r * pairs;
@@ -37,8 +40,9 @@ static void project(struct step *step, uint32_t layer) {
                                  c->head_dim, cos, sin, pairs, false, e->round);
                 e->backend->rmsnorm(kv, w->kv_norm, c->head_dim, c->rms_norm_eps, e->round, kv);
                 e->backend->rope(kv, 1, c->head_dim, cos, sin, pairs, false, e->round);
-                row_pack(ROW_FP8, kv, c->head_dim,
-                         ws->window_rows + (size_t)r * e->frontier_layout.window_row_bytes);
+                if (!row_pack(ROW_FP8, kv, c->head_dim,
+                              ws->window_rows + (size_t)r * e->frontier_layout.window_row_bytes))
+                        step->bad_row = r;
         }
 }
 
@@ -165,5 +169,6 @@ void attention_layer(struct step *step, uint32_t layer) {
         store_windows(step, layer);
 
         linear_grouped(step, &w->wo_a, e->config.o_groups, ws->o, step->n_rows, ws->z, e->round);
-        linear(step, &w->wo_b, ws->z, step->n_rows, ws->y, e->round);
+        const float *z = linear_input(step, &w->wo_b, ws->z, step->n_rows, ws->z);
+        linear(step, &w->wo_b, z, step->n_rows, ws->y, e->round);
 }

@@ -15,49 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "engine/formats.h"
-
-enum weight_format { WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8, WEIGHT_FP4 };
-
-/* A weight matrix [n][k] as it lies in the checkpoint.
- *
- *   format       data                                          scales (ue8m0, see formats.h)
- *   WEIGHT_F32   float [n][k]                                  none
- *   WEIGHT_BF16  uint16_t [n][k]                               none
- *   WEIGHT_FP8   e4m3 codes [n][k]                             [ceil(n/32)][ceil(k/32)], one a tile
- *   WEIGHT_FP4   e2m1 codes [n][k/2], low nibble the even k    [n][k/32], one a row's 32 values
- *
- * A quantised weight is the value of its code times its scale: a float exactly, or infinity where a
- * scale near 2^127 takes it out of range. */
-struct matrix {
-        const void *data;
-        const uint8_t *scales;
-        uint32_t n, k;
-        enum weight_format format;
-        bool fp8_input; /* the product's input rows are quantised first, as by ROW_FP8 */
-};
-
-static inline size_t matrix_row_bytes(const struct matrix *w) {
-        switch (w->format) {
-        case WEIGHT_F32: return w->k * sizeof(float);
-        case WEIGHT_BF16: return w->k * sizeof(uint16_t);
-        case WEIGHT_FP8: return w->k;
-        case WEIGHT_FP4: return w->k / 2;
-        }
-        return 0;
-}
-
-/* Rows [first, first + n) as a matrix of their own; for WEIGHT_FP8 `first` is a multiple of 32. */
-static inline struct matrix matrix_rows(const struct matrix *w, uint32_t first, uint32_t n) {
-        struct matrix rows = *w;
-        rows.data = (const uint8_t *)w->data + first * matrix_row_bytes(w);
-        if (w->format == WEIGHT_FP8)
-                rows.scales += (size_t)(first / 32) * ((w->k + 31) / 32);
-        else if (w->format == WEIGHT_FP4)
-                rows.scales += (size_t)first * (w->k / 32);
-        rows.n = n;
-        return rows;
-}
+#include "engine/matrix.h"
 
 /* y[r][i] = sum over j of w[i][j] * x[r][j], for i in [first, last): the 16-lane order. */
 struct matmul {
@@ -115,6 +73,10 @@ struct backend {
          * in place. sin is negated for the inverse rotation. */
         void (*rope)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
                      uint32_t n_pairs, bool inverse, bool round);
+
+        /* y = x as ROW_FP8 holds it: quantised and dequantised; n a multiple of 32. A block of 32
+         * with NaN or infinity becomes NaN. x and y may be the same. */
+        void (*fp8_round)(const float *x, uint32_t n, float *y);
 
         void (*row_unpack)(enum row_format format, const uint8_t *rows, uint32_t n_rows, uint32_t n,
                            float *x);

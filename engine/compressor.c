@@ -44,6 +44,13 @@ static uint32_t close_pairs(struct step *step, uint32_t layer, size_t p) {
         return n_closed;
 }
 
+/* The row of part p whose token completed compressed row `latent`. */
+static uint32_t closing_row(const struct step *step, size_t p, uint64_t latent, uint32_t ratio) {
+        uint64_t position = (latent + 1) * ratio - 1;
+        return step->first_row[p] +
+                (uint32_t)(position - sequence_header(step->parts[p].sequence)->position);
+}
+
 static void append_part(struct step *step, uint32_t layer, size_t p) {
         struct engine *e = step->engine;
         struct workspace *ws = step->ws;
@@ -74,7 +81,8 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
                 rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
                 e->backend->rmsnorm(key, w->index_k_norm, kd, c->rms_norm_eps, e->round, key);
                 e->backend->rope(key, 1, kd, cos, sin, pairs, false, e->round);
-                row_pack(ROW_FP4_KEY, key, kd, ws->stream_rows + i * key_row);
+                if (!row_pack(ROW_FP4_KEY, key, kd, ws->stream_rows + i * key_row))
+                        step->bad_row = closing_row(step, p, first + i, ratio);
         }
         e->kv->append(part->sequence->kv, (unsigned)e->kv_layout.key_stream[layer], first, n,
                       ws->stream_rows);
@@ -83,7 +91,8 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
                 float *latent = ws->latent + (size_t)i * hd;
                 rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
                 e->backend->rope(latent, 1, hd, cos, sin, pairs, false, e->round);
-                row_pack(ROW_FP4_LATENT, latent, hd, ws->stream_rows + i * row);
+                if (!row_pack(ROW_FP4_LATENT, latent, hd, ws->stream_rows + i * row))
+                        step->bad_row = closing_row(step, p, first + i, ratio);
         }
         e->kv->append(part->sequence->kv, (unsigned)e->kv_layout.latent_stream[layer], first, n,
                       ws->stream_rows);

@@ -138,7 +138,8 @@ uint64_t engine_weight_bytes(const struct engine *engine) {
 uint64_t engine_decode_bytes(const struct engine *engine) {
         const struct model_config *c = &engine->config;
         uint64_t embed_row = (uint64_t)c->hidden_size * sizeof(uint16_t);
-        uint64_t expert = 3ULL * c->expert_dim * c->hidden_size * sizeof(uint16_t);
+        const struct mlp_weights *w = &engine->weights.experts[0];
+        uint64_t expert = matrix_bytes(&w->gate) + matrix_bytes(&w->up) + matrix_bytes(&w->down);
         uint64_t engram_row = c->engram_head_dim + c->engram_head_dim / FP8_BLOCK;
         uint64_t bytes = engine->weights.bytes - (c->vocab_size - 1) * embed_row -
                 (uint64_t)c->n_layers * (c->n_experts - c->n_experts_per_token) * expert;

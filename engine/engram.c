@@ -55,7 +55,8 @@ void engram_layer(struct step *step, uint32_t layer) {
 
         for (size_t p = 0; p < step->n_parts; p++)
                 gather_part(step, layer, p);
-        linear(step, &w->wkv, ws->engram_x, step->n_rows, ws->engram_kv, e->round);
+        const float *x = linear_input(step, &w->wkv, ws->engram_x, step->n_rows, ws->engram_x);
+        linear(step, &w->wkv, x, step->n_rows, ws->engram_kv, e->round);
         for (uint32_t r = 0; r < step->n_rows; r++) {
                 const float *kv = ws->engram_kv + r * (streams + d);
                 e->backend->engram_gate(ws->h + r * streams, kv, kv + streams, w->q_weight,

@@ -65,6 +65,15 @@ static uint8_t ue8m0_ceil(float a) {
         return (uint8_t)((u >> 23) + ((u & 0x7FFFFF) != 0));
 }
 
+static bool all_finite(const float *x, uint32_t n) {
+        uint32_t worst = 0;
+        for (uint32_t i = 0; i < n; i++) {
+                uint32_t magnitude = float_bits(x[i]) & 0x7FFFFFFF;
+                worst = magnitude > worst ? magnitude : worst;
+        }
+        return worst < 0x7F800000;
+}
+
 static float block_max(const float *x, uint32_t n, float floor) {
         float a = floor;
         for (uint32_t i = 0; i < n; i++)
@@ -120,13 +129,16 @@ static void pack_fp4_key(const float *x, uint32_t n, uint8_t *row) {
         }
 }
 
-void row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
+bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
         assert(n % 32 == 0);
+        if (!all_finite(x, n))
+                return false;
         switch (format) {
         case ROW_FP8: pack_fp8(x, n, ret_row); break;
         case ROW_FP4_LATENT: pack_fp4_latent(x, n, ret_row); break;
         case ROW_FP4_KEY: pack_fp4_key(x, n, ret_row); break;
         }
+        return true;
 }
 
 void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *ret_x) {

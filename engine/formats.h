@@ -14,20 +14,24 @@
  * Pure functions; any thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#define WEIGHT_BLOCK     32 /* values (FP8: also rows) that share a weight's scale */
 #define FP8_BLOCK        32
 #define FP4_LATENT_BLOCK 16
 #define FP4_KEY_BLOCK    32
+
+enum weight_format { WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8, WEIGHT_FP4 }; /* see matrix.h */
 
 enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY };
 
 size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 */
 
-/* Quantises n floats. Finite input expected; NaN gives some code (the engine finds NaN in the
- * residual stream). */
-void row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row);
+/* Quantises n floats. False when one is not finite: no format holds it, and the row's codes mean
+ * nothing. */
+bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row);
 
 /* Dequantises one row to floats. */
 void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *ret_x);

@@ -32,7 +32,8 @@ static void project(struct step *step, uint32_t layer) {
                                  ws->sin[1] + (size_t)r * pairs, pairs, false, e->round);
                 uint8_t packed[INDEX_HEAD_DIM_MAX];
                 for (uint32_t head = 0; head < n; head++) {
-                        row_pack(ROW_FP4_KEY, q + (size_t)head * dim, dim, packed);
+                        if (!row_pack(ROW_FP4_KEY, q + (size_t)head * dim, dim, packed))
+                                step->bad_row = r;
                         e->backend->row_unpack(ROW_FP4_KEY, packed, 1, dim, q + (size_t)head * dim);
                         weight[head] *= scale;
                 }

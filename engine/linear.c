@@ -18,6 +18,34 @@ static void run(void *context, uint32_t first, uint32_t last, unsigned worker) {
         job->backend->matmul(&m, first, last);
 }
 
+/* Rows per piece when quantising is split over threads: some 100 us of one core at the widest. */
+#define QUANTISE_ROWS 16
+
+struct quantise_job {
+        const struct backend *backend;
+        const float *x;
+        float *y;
+        uint32_t k;
+};
+
+static void quantise(void *context, uint32_t first, uint32_t last, unsigned worker) {
+        (void)worker;
+        struct quantise_job *job = context;
+        for (uint32_t r = first; r < last; r++) {
+                size_t at = (size_t)r * job->k;
+                job->backend->fp8_round(job->x + at, job->k, job->y + at);
+        }
+}
+
+const float *linear_input(struct step *step, const struct matrix *w, const float *x,
+                          uint32_t n_rows, float *room) {
+        if (!w->fp8_input)
+                return x;
+        struct quantise_job job = { step->engine->backend, x, room, w->k };
+        pool_run(step->engine->pool, n_rows, QUANTISE_ROWS, quantise, &job);
+        return room;
+}
+
 static void linear_strided(struct step *step, const struct matrix *w, const float *x,
                            size_t x_stride, uint32_t n_rows, float *y, size_t y_stride,
                            bool round) {

@@ -462,6 +462,57 @@ static void read_text(struct reader *in, struct model_config *c) {
         take_off(in, "tie_word_embeddings");
 }
 
+/* Tiles of 32 x 32 weights share a scale, an expert's row one per 32 inputs. Widths that are not
+ * multiples of 32 would leave open how the last, partial block of an input is quantised. */
+static void check_quantised_widths(struct reader *in, const struct model_config *c) {
+        const struct {
+                const char *name;
+                uint32_t width;
+        } widths[] = {
+                { "hidden_size", c->hidden_size },
+                { "q_lora_rank", c->q_lora_rank },
+                { "o_lora_rank", c->o_lora_rank },
+                { "moe_intermediate_size", c->expert_dim },
+        };
+        for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
+                if (widths[i].width % WEIGHT_BLOCK != 0)
+                        refuse(in, "quantization_config",
+                               "%s is %u, quantised weights need a multiple of %u", widths[i].name,
+                               widths[i].width, (unsigned)WEIGHT_BLOCK);
+}
+
+/* How the released files store their weights; absent or null: BF16. */
+static void read_quantization(struct reader *in, struct model_config *c) {
+        c->dense_format = c->expert_format = WEIGHT_BF16;
+        json_t *quant = take(in, "quantization_config");
+        if (!quant || json_is_null(quant))
+                return;
+        if (!json_is_object(quant)) {
+                refuse(in, "quantization_config", "neither null nor an object");
+                return;
+        }
+        struct reader sub;
+        reader_init(&sub, in->file, "quantization_config.", quant, in->err);
+        take_exactly(&sub, "quant_method", "fp8");
+        take_exactly(&sub, "activation_scheme", "dynamic");
+        take_exactly(&sub, "scale_fmt", "ue8m0");
+        int64_t block[2];
+        take_array(&sub, "weight_block_size", 2, 2, WEIGHT_BLOCK, WEIGHT_BLOCK, block);
+        json_t *experts = require(&sub, "expert_dtype");
+        const char *found = json_string_value(experts);
+        bool fp4 = found && strcmp(found, "fp4") == 0;
+        if (experts && !fp4 && !(found && strcmp(found, "fp8") == 0))
+                refuse(&sub, "expert_dtype", "'%s' is not supported ('fp4' and 'fp8' are)",
+                       found ? found : "not a string");
+        if (sub.r == 0 && json_object_size(sub.left) > 0)
+                refuse(&sub, json_object_iter_key(json_object_iter(sub.left)), "unknown field");
+        c->dense_format = WEIGHT_FP8;
+        c->expert_format = fp4 ? WEIGHT_FP4 : WEIGHT_FP8;
+        in->r = sub.r;
+        reader_deinit(&sub);
+        check_quantised_widths(in, c);
+}
+
 /* What both levels may carry; `top` is NULL for a flat file. */
 static void read_shared(struct reader *top, struct reader *text, struct model_config *c) {
         c->bos_id = read_token(top, text, "bos_token_id", c->vocab_size);
@@ -469,13 +520,10 @@ static void read_shared(struct reader *top, struct reader *text, struct model_co
         c->pad_id = read_token(top, text, "pad_token_id", c->vocab_size);
         if (top)
                 take_off(top, "tie_word_embeddings");
-        struct reader *levels[] = { top, text };
-        for (unsigned i = 0; i < 2; i++) {
-                json_t *quant = levels[i] ? take(levels[i], "quantization_config") : NULL;
-                if (quant && !json_is_null(quant))
-                        refuse(levels[i], "quantization_config",
-                               "quantised dense and expert weights are not supported");
-        }
+        read_quantization(top ? top : text, c);
+        json_t *inner = top ? take(text, "quantization_config") : NULL;
+        if (inner && !json_is_null(inner))
+                refuse(text, "quantization_config", "belongs at the top level");
 }
 
 static void read_model_type(struct reader *in, const char *wanted) {

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/formats.h"
+
 struct error;
 
 /* Limits: the largest released models (61 layers, 384 experts, 128 heads, 7,168 wide) with room to
@@ -74,6 +76,10 @@ struct model_config {
         uint32_t engram_pad_id, engram_compressed_vocab;
 
         uint32_t bos_id, eos_id, pad_id;
+
+        /* WEIGHT_BF16, or as quantization_config says: dense WEIGHT_FP8, experts WEIGHT_FP4 or
+         * WEIGHT_FP8. Which matrices are "dense" in this sense: weights.c. */
+        enum weight_format dense_format, expert_format;
 
         struct layer_config layer[LAYERS_MAX];
 };

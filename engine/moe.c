@@ -39,7 +39,8 @@ static void route(struct step *step, uint32_t layer) {
         }
 }
 
-/* y[i] = mlp(x[i]) for n rows; weight[i] multiplies before the down projection, NULL = 1. */
+/* y[i] = mlp(x[i]) for n rows of what linear_input() gave; weight[i] multiplies before the down
+ * projection, NULL = 1. */
 static void mlp(struct step *step, const struct mlp_weights *w, const float *x, const float *weight,
                 uint32_t n, float *y) {
         struct engine *e = step->engine;
@@ -52,11 +53,11 @@ static void mlp(struct step *step, const struct mlp_weights *w, const float *x, 
                 e->backend->swiglu(gate, ws->up + (size_t)i * f, f, e->config.swiglu_limit,
                                    weight ? weight[i] : 1.0f, e->round, gate);
         }
-        linear(step, &w->down, ws->gate, n, y, e->round);
+        linear(step, &w->down, linear_input(step, &w->down, ws->gate, n, ws->gate), n, y, e->round);
 }
 
 /* Rows that chose expert `number`, with their weights; copies their inputs side by side. */
-static uint32_t gather_rows(struct step *step, uint32_t number) {
+static uint32_t gather_rows(struct step *step, uint32_t number, const float *x) {
         struct workspace *ws = step->ws;
         const struct model_config *c = &step->engine->config;
         uint32_t k = c->n_experts_per_token, n = 0;
@@ -64,7 +65,7 @@ static uint32_t gather_rows(struct step *step, uint32_t number) {
         for (uint32_t r = 0; r < step->n_rows; r++)
                 for (uint32_t i = 0; i < k; i++)
                         if (ws->expert[(size_t)r * k + i] == number) {
-                                memcpy(ws->expert_x + n * d, ws->x + r * d, d * sizeof(float));
+                                memcpy(ws->expert_x + n * d, x + r * d, d * sizeof(float));
                                 ws->expert_row_weight[n] = ws->expert_weight[(size_t)r * k + i];
                                 ws->expert_rows[n++] = r;
                                 break;
@@ -79,9 +80,12 @@ void moe_layer(struct step *step, uint32_t layer) {
         size_t d = e->config.hidden_size;
 
         route(step, layer);
+        /* Every expert reads the same quantised input; where experts are quantised, the shared one
+         * is. */
+        const float *x = linear_input(step, &w->shared.gate, ws->x, step->n_rows, ws->quantised_x);
         memset(ws->y, 0, step->n_rows * d * sizeof(float));
         for (uint32_t number = 0; number < e->config.n_experts; number++) {
-                uint32_t n = gather_rows(step, number);
+                uint32_t n = gather_rows(step, number, x);
                 if (n == 0)
                         continue;
                 mlp(step, &w->experts[number], ws->expert_x, ws->expert_row_weight, n,
@@ -90,6 +94,6 @@ void moe_layer(struct step *step, uint32_t layer) {
                         e->backend->add(ws->y + ws->expert_rows[i] * d, ws->expert_y + i * d,
                                         (uint32_t)d, false);
         }
-        mlp(step, &w->shared, ws->x, NULL, step->n_rows, ws->expert_y);
+        mlp(step, &w->shared, x, NULL, step->n_rows, ws->expert_y);
         e->backend->add(ws->y, ws->expert_y, (uint32_t)(step->n_rows * d), e->round);
 }

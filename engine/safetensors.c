@@ -495,6 +495,10 @@ const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, size
         return index < checkpoint->n ? &checkpoint->entries[index].tensor : NULL;
 }
 
+size_t checkpoint_index(const struct checkpoint *checkpoint, const struct tensor *tensor) {
+        return (size_t)(find_entry(checkpoint, tensor->name) - checkpoint->entries);
+}
+
 /* "[256, 64]"; `n` <= TENSOR_DIMS_MAX, so 96 bytes always suffice (4 x 20 digits and separators).
  */
 static void format_shape(const uint64_t *shape, unsigned n, char ret[96]) {

@@ -48,6 +48,9 @@ const struct tensor *checkpoint_find(const struct checkpoint *checkpoint, const 
 size_t checkpoint_n_tensors(const struct checkpoint *checkpoint);
 const struct tensor *checkpoint_tensor(const struct checkpoint *checkpoint, size_t index);
 
+/* The place of one of its tensors in that order. */
+size_t checkpoint_index(const struct checkpoint *checkpoint, const struct tensor *tensor);
+
 /* Finds `name` and demands dtype and shape exactly; the message names tensor, file, expected and
  * found. */
 int checkpoint_require(const struct checkpoint *checkpoint, const char *name, enum dtype dtype,

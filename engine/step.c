@@ -126,11 +126,19 @@ static void sublayer(struct step *step, uint32_t layer, const struct hc_weights 
         ws->next_pre = used;
 }
 
-/* -ERANGE when a residual stream holds NaN or infinity. */
-static int check_finite(const struct step *step, const char *place, uint32_t layer,
-                        struct error *err) {
+static int not_finite(const struct step *step, uint32_t row, const char *place, uint32_t layer,
+                      struct error *err) {
+        return error_set(err, -ERANGE, "part %u, position %llu: not a finite number %s %u",
+                         step->ws->part[row], (unsigned long long)step->ws->position[row], place,
+                         layer);
+}
+
+/* -ERANGE when a residual stream holds NaN or infinity, or something to be quantised did. */
+static int check_finite(const struct step *step, uint32_t layer, struct error *err) {
         const struct model_config *c = &step->engine->config;
         size_t streams = (size_t)c->hc * c->hidden_size;
+        if (step->bad_row != UINT32_MAX)
+                return not_finite(step, step->bad_row, "in layer", layer, err);
         for (uint32_t r = 0; r < step->n_rows; r++) {
                 const float *h = step->ws->h + r * streams;
                 uint32_t worst = 0;
@@ -139,10 +147,7 @@ static int check_finite(const struct step *step, const char *place, uint32_t lay
                         worst = magnitude > worst ? magnitude : worst;
                 }
                 if (worst >= 0x7F800000)
-                        return error_set(err, -ERANGE,
-                                         "part %u, position %llu: not a finite number after %s %u",
-                                         step->ws->part[r],
-                                         (unsigned long long)step->ws->position[r], place, layer);
+                        return not_finite(step, r, "after layer", layer, err);
         }
         return 0;
 }
@@ -199,7 +204,7 @@ static int run_layers(struct step *step, struct error *err) {
                         engram_layer(step, l);
                 sublayer(step, l, &w->hc_attn, w->attn_norm, attention_layer);
                 sublayer(step, l, &w->hc_ffn, w->ffn_norm, moe_layer);
-                int r = check_finite(step, "layer", l, err);
+                int r = check_finite(step, l, err);
                 if (r < 0)
                         return r;
         }
@@ -209,7 +214,11 @@ static int run_layers(struct step *step, struct error *err) {
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err) {
         struct step step = {
-                .engine = engine, .ws = engine->workspace, .parts = parts, .n_parts = n_parts
+                .engine = engine,
+                .ws = engine->workspace,
+                .parts = parts,
+                .n_parts = n_parts,
+                .bad_row = UINT32_MAX,
         };
         int r = check_parts(engine, parts, n_parts, &step.n_rows, err);
         if (r < 0 || n_parts == 0)

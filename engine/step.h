@@ -33,6 +33,7 @@ struct workspace {
         float *next_pre;
         float *fx;              /* [R][2 hc + hc hc] */
         float *x, *y;           /* [R][D] a sublayer's normed input and output */
+        float *quantised_x;     /* [R][D] x as quantised products read it */
         float *cos[2], *sin[2]; /* [R][rope pairs]: 0 main, 1 compress */
 
         float *qr, *q, *o, *z; /* [R][q_lora], [R][H head_dim] twice, [R][groups o_lora] */
@@ -85,9 +86,19 @@ struct step {
         size_t n_parts;
         uint32_t n_rows;
         uint32_t *first_row; /* [n_parts] */
+
+        /* A row whose keys could not be packed, UINT32_MAX = none: NaN and infinity have no code
+         * that would carry them to the check of the residual streams. */
+        uint32_t bad_row;
 };
 
-/* y = x w^T for n_rows rows of the step's size, split over the pool by outputs. */
+/* What a product with `w` reads of n_rows rows x: x itself, or, where the model quantises that
+ * input, its rows quantised and dequantised in `room` (as large as x; may be x). */
+const float *linear_input(struct step *step, const struct matrix *w, const float *x,
+                          uint32_t n_rows, float *room);
+
+/* y = x w^T for n_rows rows of the step's size, split over the pool by outputs. x is what
+ * linear_input() gave. */
 void linear(struct step *step, const struct matrix *w, const float *x, uint32_t n_rows, float *y,
             bool round);
 

@@ -1,10 +1,13 @@
 #include "engine/weights.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "base/cleanup.h"
 #include "base/error.h"
 #include "engine/safetensors.h"
 
@@ -15,6 +18,7 @@ struct binder {
         struct error *err;
         int r;
         uint64_t bytes;
+        bool *taken; /* [checkpoint_n_tensors] */
         char prefix[96];
 };
 
@@ -46,9 +50,11 @@ static const void *take(struct binder *b, const char *name, enum dtype dtype, un
                 return NULL;
         }
         b->bytes += t->bytes;
+        b->taken[checkpoint_index(b->checkpoint, t)] = true;
         return t->data;
 }
 
+/* A matrix that no checkpoint quantises. */
 static struct matrix take_matrix(struct binder *b, const char *name, enum dtype dtype, uint64_t n,
                                  uint64_t k) {
         const void *data = take(b, name, dtype, 2, (uint64_t[]){ n, k });
@@ -56,6 +62,45 @@ static struct matrix take_matrix(struct binder *b, const char *name, enum dtype 
                                 .n = (uint32_t)n,
                                 .k = (uint32_t)k,
                                 .format = dtype == DTYPE_BF16 ? WEIGHT_BF16 : WEIGHT_F32 };
+}
+
+/* Scale byte 255 is NaN: the first one is named. */
+static void check_scales(struct binder *b, const char *name, const uint8_t *scales, uint64_t n,
+                         uint64_t row_length) {
+        const uint8_t *bad = b->r == 0 ? memchr(scales, 255, n) : NULL;
+        if (!bad)
+                return;
+        uint64_t at = (uint64_t)(bad - scales);
+        b->r = error_set(b->err, -EINVAL,
+                         "tensor '%s%s': the scale at [%" PRIu64 ", %" PRIu64 "] is 255 (NaN)",
+                         b->prefix, name, at / row_length, at % row_length);
+}
+
+/* A matrix that the released checkpoints quantise. `stem` is the name without ".weight". */
+static struct matrix take_quantised(struct binder *b, const char *stem, enum weight_format format,
+                                    uint64_t n, uint64_t k, bool scan) {
+        char name[64];
+        snprintf(name, sizeof(name), "%s.weight", stem);
+        if (format == WEIGHT_BF16)
+                return take_matrix(b, name, DTYPE_BF16, n, k);
+
+        bool fp4 = format == WEIGHT_FP4;
+        struct matrix w = {
+                .n = (uint32_t)n, .k = (uint32_t)k, .format = format, .fp8_input = true
+        };
+        w.data = take(b, name, fp4 ? DTYPE_I8 : DTYPE_F8_E4M3, 2,
+                      (uint64_t[]){ n, fp4 ? k / 2 : k });
+        uint64_t rows = fp4 ? n : n / WEIGHT_BLOCK, blocks = k / WEIGHT_BLOCK;
+        snprintf(name, sizeof(name), "%s.scale", stem);
+        w.scales = take(b, name, DTYPE_F8_E8M0, 2, (uint64_t[]){ rows, blocks });
+        if (scan)
+                check_scales(b, name, w.scales, rows * blocks, blocks);
+        return w;
+}
+
+static struct matrix take_dense(struct binder *b, const struct model_config *c, const char *stem,
+                                uint64_t n, uint64_t k) {
+        return take_quantised(b, stem, c->dense_format, n, k, true);
 }
 
 static const uint16_t *take_bf16(struct binder *b, const char *name, uint64_t n) {
@@ -81,15 +126,16 @@ static void bind_hc(struct binder *b, const struct model_config *c, const char *
 static void bind_attention(struct binder *b, const struct model_config *c,
                            const struct layer_config *layer, struct layer_weights *w) {
         uint64_t d = c->hidden_size, heads = (uint64_t)c->n_heads * c->head_dim;
-        w->wq_a = take_matrix(b, "attn.wq_a.weight", DTYPE_BF16, c->q_lora_rank, d);
+        w->wq_a = take_dense(b, c, "attn.wq_a", c->q_lora_rank, d);
         w->q_norm = take_bf16(b, "attn.q_norm.weight", c->q_lora_rank);
-        w->wq_b = take_matrix(b, "attn.wq_b.weight", DTYPE_BF16, heads, c->q_lora_rank);
-        w->wkv = take_matrix(b, "attn.wkv.weight", DTYPE_BF16, c->head_dim, d);
+        w->wq_b = take_dense(b, c, "attn.wq_b", heads, c->q_lora_rank);
+        w->wkv = take_dense(b, c, "attn.wkv", c->head_dim, d);
         w->kv_norm = take_bf16(b, "attn.kv_norm.weight", c->head_dim);
         w->sinks = take_f32(b, "attn.attn_sink", c->n_heads);
         uint64_t o = (uint64_t)c->o_groups * c->o_lora_rank;
-        w->wo_a = take_matrix(b, "attn.wo_a.weight", DTYPE_BF16, o, heads / c->o_groups);
-        w->wo_b = take_matrix(b, "attn.wo_b.weight", DTYPE_BF16, d, o);
+        w->wo_a = take_dense(b, c, "attn.wo_a", o, heads / c->o_groups);
+        w->wo_a.fp8_input = false; /* the release multiplies the dequantised weight in BF16 */
+        w->wo_b = take_dense(b, c, "attn.wo_b", d, o);
         if (layer->owns_kv) {
                 w->compress_kv =
                         take_matrix(b, "attn.compressor.wkv.weight", DTYPE_BF16, c->head_dim, d);
@@ -103,17 +149,29 @@ static void bind_attention(struct binder *b, const struct model_config *c,
         }
         if (layer->owns_index) {
                 uint64_t n = (uint64_t)c->index_n_heads * c->index_head_dim;
-                w->index_q =
-                        take_matrix(b, "attn.indexer.wq_b.weight", DTYPE_BF16, n, c->q_lora_rank);
+                w->index_q = take_dense(b, c, "attn.indexer.wq_b", n, c->q_lora_rank);
                 w->index_weights = take_matrix(b, "attn.indexer.weights_proj.weight", DTYPE_BF16,
                                                c->index_n_heads, d);
         }
 }
 
-static void bind_mlp(struct binder *b, uint64_t d, uint64_t f, struct mlp_weights *w) {
-        w->gate = take_matrix(b, "w1.weight", DTYPE_BF16, f, d);
-        w->up = take_matrix(b, "w3.weight", DTYPE_BF16, f, d);
-        w->down = take_matrix(b, "w2.weight", DTYPE_BF16, d, f);
+static void bind_mlp(struct binder *b, enum weight_format format, uint64_t d, uint64_t f, bool scan,
+                     struct mlp_weights *w) {
+        w->gate = take_quantised(b, "w1", format, f, d, scan);
+        w->up = take_quantised(b, "w3", format, f, d, scan);
+        w->down = take_quantised(b, "w2", format, d, f, scan);
+}
+
+/* Whether loading looks for NaN among the experts' scales. They are 1/17 of an FP4 expert, which
+ * lies in the file as scales, then weights: of a model as large as the release (17 GB of scales)
+ * that would read a large part of the file before the first token. A NaN there still cannot give a
+ * wrong token: it makes every output of its row NaN, and the step ends with an error that names the
+ * layer. The same holds for Engram scales and for NaN among the FP8 codes. */
+#define SCALES_SCANNED_MAX (1ULL << 30)
+
+static bool scan_experts(const struct model_config *c) {
+        uint64_t values = 3ULL * c->expert_dim * c->hidden_size * c->n_experts * c->n_layers;
+        return values / WEIGHT_BLOCK <= SCALES_SCANNED_MAX;
 }
 
 static void bind_moe(struct binder *b, const struct model_config *c, uint32_t l,
@@ -121,10 +179,12 @@ static void bind_moe(struct binder *b, const struct model_config *c, uint32_t l,
         w->router = take_matrix(b, "ffn.gate.weight", DTYPE_BF16, c->n_experts, c->hidden_size);
         w->router_bias = take_f32(b, "ffn.gate.bias", c->n_experts);
         set_prefix(b, "layers.%u.ffn.shared_experts.", l);
-        bind_mlp(b, c->hidden_size, (uint64_t)c->expert_dim * c->n_shared_experts, &w->shared);
+        bind_mlp(b, c->dense_format, c->hidden_size, (uint64_t)c->expert_dim * c->n_shared_experts,
+                 true, &w->shared);
         for (uint32_t e = 0; e < c->n_experts; e++) {
                 set_prefix(b, "layers.%u.ffn.experts.%u.", l, e);
-                bind_mlp(b, c->hidden_size, c->expert_dim, &w->experts[e]);
+                bind_mlp(b, c->expert_format, c->hidden_size, c->expert_dim, scan_experts(c),
+                         &w->experts[e]);
         }
 }
 
@@ -136,8 +196,11 @@ static void bind_engram(struct binder *b, const struct model_config *c, int tabl
                         (uint64_t[]){ rows, c->engram_head_dim });
         w->scales = take(b, "engram.embed.scale", DTYPE_F8_E8M0, 2,
                          (uint64_t[]){ rows, c->engram_head_dim / FP8_BLOCK });
-        w->wkv = take_matrix(b, "engram.wkv.weight", DTYPE_BF16, (c->hc + 1) * d,
-                             n_rows * c->engram_head_dim);
+        uint64_t scales = rows * (c->engram_head_dim / FP8_BLOCK);
+        if (scales <= SCALES_SCANNED_MAX)
+                check_scales(b, "engram.embed.scale", w->scales, scales,
+                             c->engram_head_dim / FP8_BLOCK);
+        w->wkv = take_dense(b, c, "engram.wkv", (c->hc + 1) * d, n_rows * c->engram_head_dim);
         w->q_weight = take(b, "engram.q_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
         w->k_weight = take(b, "engram.k_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
 }
@@ -156,6 +219,44 @@ static void bind_layer(struct binder *b, const struct model_config *c, uint32_t 
         bind_moe(b, c, l, w);
 }
 
+/* Which tensors the engine leaves alone, and why; the last takes what no other does. */
+static const struct {
+        const char *what, *prefix;
+} skipped_kinds[WEIGHTS_SKIPPED_KINDS] = {
+        { "draft layers (mtp.*)", "mtp." },
+        { "vision (vision.*)", "vision." },
+        { "vision aligner (aligner.*)", "aligner." },
+        { "image delimiters (image_*)", "image_" },
+        { "router biases of image tokens (gate.bias_vl)", NULL },
+        { "tensors that no part of this architecture reads", "" },
+};
+
+static bool is_of_kind(const char *name, unsigned kind) {
+        static const char suffix[] = ".ffn.gate.bias_vl";
+        size_t n = strlen(name), n_suffix = sizeof(suffix) - 1;
+        const char *prefix = skipped_kinds[kind].prefix;
+        if (prefix)
+                return strncmp(name, prefix, strlen(prefix)) == 0;
+        return strncmp(name, "layers.", 7) == 0 && n > n_suffix &&
+                strcmp(name + n - n_suffix, suffix) == 0;
+}
+
+static void count_skipped(const struct binder *b, struct tensors_skipped *skipped) {
+        for (unsigned kind = 0; kind < WEIGHTS_SKIPPED_KINDS; kind++)
+                skipped[kind].what = skipped_kinds[kind].what;
+        for (size_t i = 0; i < checkpoint_n_tensors(b->checkpoint); i++) {
+                if (b->taken[i])
+                        continue;
+                const struct tensor *t = checkpoint_tensor(b->checkpoint, i);
+                unsigned kind = 0;
+                while (!is_of_kind(t->name, kind))
+                        kind++;
+                if (skipped[kind].n++ == 0)
+                        skipped[kind].first = t->name;
+                skipped[kind].bytes += t->bytes;
+        }
+}
+
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                  const struct model_config *config, struct error *err) {
         struct weights w = { 0 };
@@ -163,7 +264,9 @@ int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
 
         w.layer = calloc(config->n_layers, sizeof(*w.layer));
         w.experts = calloc((size_t)config->n_layers * config->n_experts, sizeof(*w.experts));
-        if (!w.layer || !w.experts)
+        CLEANUP_FREE bool *taken = calloc(checkpoint_n_tensors(checkpoint) + 1, sizeof(*taken));
+        b.taken = taken;
+        if (!w.layer || !w.experts || !taken)
                 b.r = error_set(err, -ENOMEM, "out of memory for %u layers' tensor tables",
                                 config->n_layers);
 
@@ -181,6 +284,7 @@ int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                 return b.r;
         }
         w.bytes = b.bytes;
+        count_skipped(&b, w.skipped);
         *ret = w;
         return 0;
 }

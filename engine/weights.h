@@ -51,16 +51,25 @@ struct layer_weights {
         struct engram_weights engram;
 };
 
+/* Tensors of the file that the engine does not read. */
+struct tensors_skipped {
+        const char *what;  /* "draft layers (mtp.*)" */
+        uint64_t n, bytes; /* n may be 0 */
+        const char *first; /* a name, in the checkpoint */
+};
+#define WEIGHTS_SKIPPED_KINDS 6
+
 struct weights {
         struct matrix embed, head; /* [vocab][D] */
         const uint16_t *norm;
         struct layer_weights *layer; /* [n_layers] */
         struct mlp_weights *experts; /* [n_layers][n_experts], backing store */
         uint64_t bytes;              /* of all bound tensors */
+        struct tensors_skipped skipped[WEIGHTS_SKIPPED_KINDS];
 };
 
 /* Every tensor of the architecture must be there with the right type and shape; the message names
- * the first that is not. Draft and vision tensors are left alone. */
+ * the first that is not, or the first scale that is NaN. */
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                  const struct model_config *config, struct error *err);
 void weights_unbind(struct weights *weights); /* safe on a zeroed struct */

@@ -4,7 +4,7 @@
 #include "engine/pool.h"
 #include "engine/step.h"
 
-/* Buffers that do not depend on the number of workers (52 today); each worker adds four. */
+/* Buffers that do not depend on the number of workers (53 today); each worker adds four. */
 #define BLOCKS_MAX 64
 
 /* Cache-line aligned, zeroed, remembered for workspace_free(). Sets *failed instead of returning an
@@ -41,6 +41,7 @@ static int residual_buffers(struct workspace *ws, const struct model_config *c, 
         ws->fx = ROOM(rows * (2 * hc + hc * hc), float);
         ws->x = ROOM(rows * d, float);
         ws->y = ROOM(rows * d, float);
+        ws->quantised_x = ROOM(rows * d, float);
         for (int i = 0; i < 2; i++) {
                 ws->cos[i] = ROOM(rows * pairs, float);
                 ws->sin[i] = ROOM(rows * pairs, float);

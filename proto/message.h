@@ -22,8 +22,8 @@ struct error;
  * scratch. */
 #define MESSAGE_FIELDS_MAX 4096
 
-/* The schema's deepest paths are Generate.chat.messages.tool_calls and Append.chat...: 4. Each level costs about 0.9 KB of
- * stack. */
+/* The schema's deepest paths are Generate.chat.messages.tool_calls and Append.chat...: 4. Each
+ * level costs about 0.9 KB of stack. */
 #define MESSAGE_DEPTH_MAX 8
 
 /* A control message is parameters and short strings. */

@@ -22,10 +22,10 @@ static float weight_at(const struct matrix *w, uint32_t row, uint32_t i) {
         case WEIGHT_BF16: return bf16_to_float(((const uint16_t *)w->data)[(size_t)row * w->k + i]);
         case WEIGHT_FP8:
                 return e4m3_decode(bytes[i]) *
-                        ue8m0_decode(w->scales[(size_t)(row / 32) * ((w->k + 31) / 32) + i / 32]);
+                        ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);
         case WEIGHT_FP4:
                 return e2m1_decode(bytes[i / 2] >> (i % 2 * 4) & 15) *
-                        ue8m0_decode(w->scales[(size_t)row * (w->k / 32) + i / 32]);
+                        ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);
         }
         return 0.0f;
 }
@@ -65,6 +65,15 @@ void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos
                         tail[2 * i] = rounded(a * c - b * s, round);
                         tail[2 * i + 1] = rounded(a * s + b * c, round);
                 }
+        }
+}
+
+void reference_fp8_round(const float *x, uint32_t n, float *y) {
+        uint8_t row[FP8_BLOCK + 1];
+        for (uint32_t i = 0; i < n; i += FP8_BLOCK) {
+                if (!row_pack(ROW_FP8, x + i, FP8_BLOCK, row))
+                        row[FP8_BLOCK] = 255; /* the scale that is NaN */
+                row_unpack(ROW_FP8, row, FP8_BLOCK, y + i);
         }
 }
 
@@ -255,6 +264,7 @@ const struct backend backend_reference = {
         .matmul = matmul,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .fp8_round = reference_fp8_round,
         .row_unpack = unpack_rows,
         .attend = attend,
         .index_scores = index_scores,

@@ -450,6 +450,7 @@ const struct backend BACKEND = {
         .matmul = matmul,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .fp8_round = reference_fp8_round,
         .row_unpack = row_unpack_vector,
         .attend = attend,
         .index_scores = index_scores,

@@ -17,8 +17,6 @@ static struct model_config *released(void) {
         struct error err = { 0 };
         json_t *file = json_load_file(released_json, 0, NULL);
         assert_non_null(file);
-        json_object_del(file,
-                        "quantization_config"); /* says how weights are stored, nothing about KV */
         char *text = json_dumps(file, 0);
         json_decref(file);
         if (model_config_parse("released_config.json", text, &config, &err) < 0)

@@ -16,7 +16,7 @@
 #include "engine/model_config.h"
 
 static const char *seed_dir, *nano_dir;
-static json_t *released; /* released_config.json without its quantization_config */
+static json_t *released; /* released_config.json */
 
 static struct model_config config; /* too large to be on every test's stack */
 
@@ -145,6 +145,8 @@ static void test_the_released_values(void **state) {
         assert_int_equal(config.bos_id, 0);
         assert_int_equal(config.eos_id, 1);
         assert_int_equal(config.pad_id, 2);
+        assert_int_equal(config.dense_format, WEIGHT_FP8);
+        assert_int_equal(config.expert_format, WEIGHT_FP4);
 }
 
 static void test_the_models_of_this_repository_are_read(void **state) {
@@ -172,6 +174,8 @@ static void test_a_flat_file_means_the_same(void **state) {
         json_object_set_new(flat, "bos_token_id", json_integer(0));
         json_object_set_new(flat, "eos_token_id", json_integer(1));
         json_object_set_new(flat, "pad_token_id", json_integer(2));
+        json_object_set(flat, "quantization_config",
+                        json_object_get(released, "quantization_config"));
         expect_accepted(flat);
         assert_memory_equal(&config, &composite, sizeof(config));
 }
@@ -187,13 +191,66 @@ static void test_another_architecture_is_refused_by_name(void **state) {
         expect_refused("model_type", "\"llama\"", "'llama' is not supported");
 }
 
-static void test_quantised_weights_are_refused_by_name(void **state) {
+/* The released file with quantization_config.FIELD replaced ("" removes it). */
+static json_t *quantised(const char *field, const char *value) {
+        json_t *document = json_deep_copy(released);
+        json_t *quant = json_object_get(document, "quantization_config");
+        if (value[0] == '\0')
+                json_object_del(quant, field);
+        else
+                json_object_set_new(quant, field, json_loads(value, JSON_DECODE_ANY, NULL));
+        return document;
+}
+
+static void test_weights_are_bf16_unless_the_file_says_otherwise(void **state) {
         (void)state;
         json_t *document = json_deep_copy(released);
-        json_object_set_new(document, "quantization_config", json_object());
-        expect_document_refused(document, "quantization_config: quantised");
-        expect_refused("quantization_config", "{\"quant_method\":\"fp8\"}", "quantised");
+        json_object_del(document, "quantization_config");
+        expect_accepted(document);
+        assert_int_equal(config.dense_format, WEIGHT_BF16);
+        assert_int_equal(config.expert_format, WEIGHT_BF16);
+        document = json_deep_copy(released);
+        json_object_set_new(document, "quantization_config", json_null());
+        expect_accepted(document);
+        assert_int_equal(config.dense_format, WEIGHT_BF16);
+        expect_accepted(quantised("expert_dtype", "\"fp8\""));
+        assert_int_equal(config.expert_format, WEIGHT_FP8);
         expect_accepted(changed("quantization_config", "null"));
+}
+
+static void test_other_quantisations_are_refused_by_name(void **state) {
+        (void)state;
+        static const struct {
+                const char *field, *value, *why;
+        } cases[] = {
+                { "quant_method", "\"awq\"", "quant_method: 'awq' is not supported ('fp8' is)" },
+                { "activation_scheme", "\"static\"", "activation_scheme: 'static'" },
+                { "scale_fmt", "\"float\"", "scale_fmt: 'float' is not supported ('ue8m0' is)" },
+                { "weight_block_size", "[128, 128]", "weight_block_size: entry 0" },
+                { "weight_block_size", "[32, 16]", "weight_block_size: entry 1" },
+                { "weight_block_size", "[32]", "weight_block_size: not an array of 2" },
+                { "expert_dtype", "\"int4\"", "expert_dtype: 'int4' is not supported ('fp4' and" },
+                { "expert_dtype", "4", "expert_dtype: 'not a string'" },
+                { "modules_to_not_convert", "[]", "modules_to_not_convert: unknown field" },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                expect_document_refused(quantised(cases[i].field, cases[i].value), cases[i].why);
+        const char *field;
+        json_t *value;
+        json_object_foreach(json_object_get(released, "quantization_config"), field, value)
+                expect_document_refused(quantised(field, ""), "missing");
+        json_t *document = json_deep_copy(released);
+        json_object_set_new(document, "quantization_config", json_string("fp8"));
+        expect_document_refused(document, "quantization_config: neither null nor an object");
+        expect_refused("quantization_config", "{}", "belongs at the top level");
+
+        static const char *const widths[] = { "hidden_size", "q_lora_rank", "o_lora_rank",
+                                              "moe_intermediate_size" };
+        for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++) {
+                char why[64];
+                snprintf(why, sizeof(why), "quantization_config: %s is 1000,", widths[i]);
+                expect_document_refused(changed(widths[i], "1000"), why);
+        }
 }
 
 static void test_unknown_fields_are_refused_by_name(void **state) {
@@ -487,14 +544,14 @@ int main(int argc, char **argv) {
         released = json_load_file(path, 0, NULL);
         if (!released)
                 return 2;
-        json_object_del(released, "quantization_config");
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_released_schedule),
                 cmocka_unit_test(test_the_released_values),
                 cmocka_unit_test(test_the_models_of_this_repository_are_read),
                 cmocka_unit_test(test_a_flat_file_means_the_same),
                 cmocka_unit_test(test_another_architecture_is_refused_by_name),
-                cmocka_unit_test(test_quantised_weights_are_refused_by_name),
+                cmocka_unit_test(test_weights_are_bf16_unless_the_file_says_otherwise),
+                cmocka_unit_test(test_other_quantisations_are_refused_by_name),
                 cmocka_unit_test(test_unknown_fields_are_refused_by_name),
                 cmocka_unit_test(test_every_field_that_is_read_is_required),
                 cmocka_unit_test(test_values_out_of_range_are_refused),
