@@ -19,7 +19,7 @@ struct error;
 struct model_config;
 
 /* How the matrices of dense layers and experts are stored. */
-enum weight_format { WEIGHT_FORMAT_RELEASED, WEIGHT_FORMAT_BF16 };
+enum table_format { WEIGHT_FORMAT_RELEASED, WEIGHT_FORMAT_BF16 };
 
 /* What a tensor is part of: where a model's bytes are. */
 enum component {
@@ -70,7 +70,7 @@ struct tensor_entry {
 
 struct tensor_table {
         const struct model_config *config;
-        enum weight_format format;
+        enum table_format format;
         struct other_parts parts; /* what there is beside the text model */
 };
 
