@@ -164,6 +164,9 @@ static void model_ready(struct server *server) {
         log_info("model %s: %.1f MB of weights, context %u, %s", server->model_name,
                  (double)engine_weight_bytes(engine) / 1e6, engine_config(engine)->max_positions,
                  engine_backend_name(engine));
+        char skipped[256];
+        for (unsigned i = 0; engine_skipped(engine, i, skipped, sizeof(skipped)); i++)
+                log_info("model %s: %s", server->model_name, skipped);
         notify_ready(server->model_name, engine_backend_name(engine));
         release_unprepared(server, 0, NULL);
 }

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -133,6 +134,22 @@ unsigned engine_batch_rows_max(const struct engine *engine) {
 
 uint64_t engine_weight_bytes(const struct engine *engine) {
         return engine->weights.bytes;
+}
+
+bool engine_skipped(const struct engine *engine, unsigned index, char *ret_text, size_t size) {
+        for (unsigned kind = 0; kind < N_SKIPPED_KINDS; kind++) {
+                const struct tensors_skipped *s = &engine->weights.skipped[kind];
+                if (s->n == 0 || index-- > 0)
+                        continue;
+                bool large = s->bytes >= 1000000000;
+                snprintf(ret_text, size, "%s: %llu tensors, %.*f %s, not used%s%s", s->what,
+                         (unsigned long long)s->n, large ? 2 : 3,
+                         (double)s->bytes / (large ? 1e9 : 1e6), large ? "GB" : "MB",
+                         kind == SKIPPED_UNKNOWN ? "; the first is " : "",
+                         kind == SKIPPED_UNKNOWN ? s->first : "");
+                return true;
+        }
+        return false;
 }
 
 uint64_t engine_decode_bytes(const struct engine *engine) {

@@ -52,6 +52,10 @@ const char *engine_backend_name(const struct engine *engine); /* "cpu avx2", "cp
 unsigned engine_batch_rows_max(const struct engine *engine);
 uint64_t engine_weight_bytes(const struct engine *engine); /* of all bound tensors */
 
+/* What the checkpoint's files hold that the engine does not read, one line of text for each
+ * `index` from 0: "draft layers (mtp.*): 96 tensors, 7.93 GB, not used". False past the last. */
+bool engine_skipped(const struct engine *engine, unsigned index, char *ret_text, size_t size);
+
 /* Weight bytes that decoding one token reads: all but the embedding's and the Engram tables' other
  * rows and the experts that are not chosen. */
 uint64_t engine_decode_bytes(const struct engine *engine);

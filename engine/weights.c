@@ -219,41 +219,41 @@ static void bind_layer(struct binder *b, const struct model_config *c, uint32_t 
         bind_moe(b, c, l, w);
 }
 
-/* Which tensors the engine leaves alone, and why; the last takes what no other does. */
-static const struct {
-        const char *what, *prefix;
-} skipped_kinds[WEIGHTS_SKIPPED_KINDS] = {
-        { "draft layers (mtp.*)", "mtp." },
-        { "vision (vision.*)", "vision." },
-        { "vision aligner (aligner.*)", "aligner." },
-        { "image delimiters (image_*)", "image_" },
-        { "router biases of image tokens (gate.bias_vl)", NULL },
-        { "tensors that no part of this architecture reads", "" },
+static const char *const skipped_kinds[] = {
+        [SKIPPED_DRAFT] = "draft layers (mtp.*)",
+        [SKIPPED_VISION] = "vision (vision.*, aligner.*, image_*, gate.bias_vl)",
+        [SKIPPED_UNKNOWN] = "unknown tensors",
 };
 
-static bool is_of_kind(const char *name, unsigned kind) {
-        static const char suffix[] = ".ffn.gate.bias_vl";
-        size_t n = strlen(name), n_suffix = sizeof(suffix) - 1;
-        const char *prefix = skipped_kinds[kind].prefix;
-        if (prefix)
-                return strncmp(name, prefix, strlen(prefix)) == 0;
-        return strncmp(name, "layers.", 7) == 0 && n > n_suffix &&
-                strcmp(name + n - n_suffix, suffix) == 0;
+static bool begins(const char *name, const char *with) {
+        return strncmp(name, with, strlen(with)) == 0;
+}
+
+static bool ends(const char *name, const char *with) {
+        size_t n = strlen(name), n_with = strlen(with);
+        return n >= n_with && strcmp(name + n - n_with, with) == 0;
+}
+
+static enum skipped_kind kind_of(const char *name) {
+        if (begins(name, "mtp."))
+                return SKIPPED_DRAFT;
+        if (begins(name, "vision.") || begins(name, "aligner.") || begins(name, "image_") ||
+            (begins(name, "layers.") && ends(name, ".ffn.gate.bias_vl")))
+                return SKIPPED_VISION;
+        return SKIPPED_UNKNOWN;
 }
 
 static void count_skipped(const struct binder *b, struct tensors_skipped *skipped) {
-        for (unsigned kind = 0; kind < WEIGHTS_SKIPPED_KINDS; kind++)
-                skipped[kind].what = skipped_kinds[kind].what;
+        for (unsigned kind = 0; kind < N_SKIPPED_KINDS; kind++)
+                skipped[kind].what = skipped_kinds[kind];
         for (size_t i = 0; i < checkpoint_n_tensors(b->checkpoint); i++) {
                 if (b->taken[i])
                         continue;
                 const struct tensor *t = checkpoint_tensor(b->checkpoint, i);
-                unsigned kind = 0;
-                while (!is_of_kind(t->name, kind))
-                        kind++;
-                if (skipped[kind].n++ == 0)
-                        skipped[kind].first = t->name;
-                skipped[kind].bytes += t->bytes;
+                struct tensors_skipped *of = &skipped[kind_of(t->name)];
+                if (of->n++ == 0)
+                        of->first = t->name;
+                of->bytes += t->bytes;
         }
 }
 

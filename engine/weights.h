@@ -51,13 +51,16 @@ struct layer_weights {
         struct engram_weights engram;
 };
 
-/* Tensors of the file that the engine does not read. */
+/* Tensors of the files that the engine does not read: parts of the architecture that do not change
+ * the logits of text, and what it does not know. */
+enum skipped_kind { SKIPPED_DRAFT, SKIPPED_VISION, SKIPPED_UNKNOWN };
+#define N_SKIPPED_KINDS (SKIPPED_UNKNOWN + 1)
+
 struct tensors_skipped {
         const char *what;  /* "draft layers (mtp.*)" */
         uint64_t n, bytes; /* n may be 0 */
         const char *first; /* a name, in the checkpoint */
 };
-#define WEIGHTS_SKIPPED_KINDS 6
 
 struct weights {
         struct matrix embed, head; /* [vocab][D] */
@@ -65,7 +68,7 @@ struct weights {
         struct layer_weights *layer; /* [n_layers] */
         struct mlp_weights *experts; /* [n_layers][n_experts], backing store */
         uint64_t bytes;              /* of all bound tensors */
-        struct tensors_skipped skipped[WEIGHTS_SKIPPED_KINDS];
+        struct tensors_skipped skipped[N_SKIPPED_KINDS];
 };
 
 /* Every tensor of the architecture must be there with the right type and shape; the message names

@@ -255,6 +255,12 @@ static int compare_golden(const struct arguments *a, struct engine *engine, cons
         return r < 0 ? r : failed;
 }
 
+static void report_skipped(const struct engine *engine) {
+        char text[256];
+        for (unsigned i = 0; engine_skipped(engine, i, text, sizeof(text)); i++)
+                fprintf(stderr, "seekd-eval: %s\n", text);
+}
+
 static int run(const struct arguments *a) {
         struct error err = { 0 };
         struct engine *engine = NULL;
@@ -271,6 +277,8 @@ static int run(const struct arguments *a) {
         if (a->chunk > 0)
                 how.batch_rows_max = a->chunk;
         int r = engine_open(&how, &engine, &err);
+        if (r == 0)
+                report_skipped(engine);
         if (r == 0 && a->tokens) {
                 r = evaluate(a, engine, &err);
         } else if (r == 0) {

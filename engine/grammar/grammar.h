@@ -42,9 +42,9 @@ struct grammar_chat {
 int grammar_from_schema(const char *json, size_t n, struct grammar **ret, struct error *err);
 
 /* An answer in a conversation: reasoning, then text or calls. Needs a tokenizer that has
- * "｜DSML｜" (with tools) and "</think>" (with reasoning) as added tokens: whoever makes a constraint
- * of the grammar is told when they are missing. Errors as above, prefixed with "tools[2]" or
- * "json_schema". */
+ * "｜DSML｜" (with tools) and "</think>" (with reasoning) as added tokens: whoever makes a
+ * constraint of the grammar is told when they are missing. Errors as above, prefixed with
+ * "tools[2]" or "json_schema". */
 int grammar_from_chat(const struct grammar_chat *chat, struct grammar **ret, struct error *err);
 
 struct grammar *grammar_free(struct grammar *grammar); /* NULL-safe, returns NULL */
