@@ -17,6 +17,7 @@
 #include "base/arena.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/utf8.h"
@@ -205,6 +206,36 @@ static void the_clock_does_not_go_back(void **state) {
         }
 }
 
+static void crc32c_gives_the_published_sums(void **state) {
+        (void)state;
+        uint8_t bytes[32];
+        assert_int_equal(crc32c(0, "123456789", 9), 0xE3069283);
+        memset(bytes, 0, sizeof(bytes)); /* this and the next two: RFC 3720, appendix B.4 */
+        assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x8A9136AA);
+        memset(bytes, 0xFF, sizeof(bytes));
+        assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x62A8AB43);
+        for (uint8_t i = 0; i < sizeof(bytes); i++)
+                bytes[i] = i;
+        assert_int_equal(crc32c(0, bytes, sizeof(bytes)), 0x46DD794E);
+        assert_int_equal(crc32c(0, NULL, 0), 0);
+}
+
+static void crc32c_is_the_same_in_pieces_and_without_the_instruction(void **state) {
+        (void)state;
+        uint8_t bytes[1000];
+        for (size_t i = 0; i < sizeof(bytes); i++)
+                bytes[i] = (uint8_t)(i * i >> 3);
+        for (size_t n = 0; n <= 70; n++)
+                for (size_t offset = 0; offset < 9; offset++)
+                        assert_int_equal(crc32c(0, bytes + offset, n),
+                                         crc32c_table(0, bytes + offset, n));
+        uint32_t whole = crc32c(0, bytes, sizeof(bytes));
+        for (size_t cut = 0; cut < sizeof(bytes); cut += 37) {
+                uint32_t crc = crc32c(0, bytes, cut);
+                assert_int_equal(crc32c(crc, bytes + cut, sizeof(bytes) - cut), whole);
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(an_error_keeps_code_and_message),
@@ -219,6 +250,8 @@ int main(void) {
                 cmocka_unit_test(a_file_is_mapped_whole),
                 cmocka_unit_test(what_cannot_be_mapped_is_named),
                 cmocka_unit_test(leaving_a_scope_releases_what_was_not_handed_over),
+                cmocka_unit_test(crc32c_gives_the_published_sums),
+                cmocka_unit_test(crc32c_is_the_same_in_pieces_and_without_the_instruction),
                 cmocka_unit_test(the_clock_does_not_go_back),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
