@@ -150,8 +150,8 @@ static size_t collect(struct runner *runner) {
 }
 
 /* A step failed. Computed alone, requests give the same tokens, so each part of the batch repeats
- * it alone: only the one at fault fails then. After -ERANGE the sequences hold rubbish and start
- * again from their tokens. */
+ * it alone: only the one at fault fails then. After a failure inside the model (-EINVAL and -ENOMEM
+ * come before it) the sequences hold rubbish and start again from their tokens. */
 static void isolate(struct runner *runner, size_t n_picks, int code, const struct error *err,
                     uint64_t now_ns) {
         log_error("a step over %zu requests failed: %s", n_picks, err->text);
@@ -164,7 +164,7 @@ static void isolate(struct runner *runner, size_t n_picks, int code, const struc
                 }
                 request->suspect = true;
                 request->n_suspect = sequence_position(request->sequence) + runner->picks[i].n;
-                if (code != -ERANGE)
+                if (code == -EINVAL || code == -ENOMEM)
                         continue;
                 request->sequence = sequence_free(request->sequence);
                 if (sequence_new(runner->engine, &request->sequence) < 0)
@@ -182,6 +182,16 @@ static void draw(struct runner *runner, struct request *request, const float *lo
         bool is_special = tokenizer_is_special(engine_tokenizer(runner->engine), id);
         runner->n_generated_tokens++;
         generation_token(request, id, is_eos, is_special, request->logprobs ? logprob : 0, now_ns);
+        if (!request->finished)
+                engine_prefetch(request->sequence, &id, 0, 1);
+}
+
+/* While a chunk is computed, Engram rows of the one behind it are fetched. */
+static void prefetch_next_chunk(const struct schedule_item *item, const struct schedule_pick *pick,
+                                const struct batch_part *part) {
+        uint64_t n_left = item->n_known - item->position;
+        uint64_t n = pick->n + (uint64_t)CHUNK_TOKENS;
+        engine_prefetch(part->sequence, part->ids, pick->n, (uint32_t)(n < n_left ? n : n_left));
 }
 
 /* What a successful step means for one request. */
@@ -221,6 +231,8 @@ static bool step(struct runner *runner) {
                         .n_logits = item->position + pick->n == item->n_known ? 1 : 0,
                         .logits = runner->logits + i * vocab,
                 };
+                if (item->position + pick->n < item->n_known)
+                        prefetch_next_chunk(item, pick, &runner->parts[i]);
         }
 
         struct error err = { 0 };

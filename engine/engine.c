@@ -56,7 +56,29 @@ static int load_files(struct engine *e, const struct engine_options *options, st
         r = checkpoint_open(options->model_dir, &e->checkpoint, err);
         if (r < 0)
                 return r;
-        return weights_bind(&e->weights, e->checkpoint, &e->config, err);
+        return weights_bind(&e->weights, e->checkpoint, &e->config, options->engram_rows != NULL,
+                            err);
+}
+
+static int open_engram(struct engine *e, const struct engram_rows *source, struct error *err) {
+        engram_tables_init(&e->engram_tables, &e->config, &e->weights, &e->hash);
+        int r = ENGRAM_ROWS_OF_CHECKPOINT;
+        if (source && e->config.n_engram_layers > 0)
+                r = source->operations->open(source->context, &e->engram_tables, err);
+        if (r == 0) {
+                e->engram_rows = *source;
+                return 0;
+        }
+        if (r < 0)
+                return r;
+        for (uint32_t i = 0; i < e->config.n_engram_layers; i++)
+                if (!e->engram_tables.table[i].codes)
+                        return error_set(err, -ENOENT,
+                                         "layers.%u.engram.embed: not in the checkpoint, and its "
+                                         "rows are nowhere else",
+                                         e->config.engram_layers[i]);
+        e->engram_rows = (struct engram_rows){ &engram_checkpoint_rows, &e->engram_checkpoint };
+        return engram_checkpoint_rows.open(&e->engram_checkpoint, &e->engram_tables, err);
 }
 
 static int prepare(struct engine *e, const struct engine_options *options, struct error *err) {
@@ -91,6 +113,8 @@ int engine_open(const struct engine_options *options, struct engine **ret, struc
         int r = choose_backend(options->backend, &e->backend, err);
         if (r == 0)
                 r = load_files(e, options, err);
+        if (r == 0)
+                r = open_engram(e, options->engram_rows, err);
         if (r == 0)
                 r = prepare(e, options, err);
         if (r < 0) {
@@ -160,9 +184,16 @@ uint64_t engine_decode_bytes(const struct engine *engine) {
         uint64_t engram_row = c->engram_head_dim + c->engram_head_dim / FP8_BLOCK;
         uint64_t bytes = engine->weights.bytes - (c->vocab_size - 1) * embed_row -
                 (uint64_t)c->n_layers * (c->n_experts - c->n_experts_per_token) * expert;
-        for (uint32_t i = 0; i < c->n_engram_layers; i++)
-                bytes -= (c->engram_rows[i] - engine->hash.n_rows) * engram_row;
+        for (uint32_t i = 0; i < c->n_engram_layers; i++) {
+                bool counted = engine->engram_tables.table[i].codes != NULL;
+                bytes -= counted ? c->engram_rows[i] * engram_row : 0;
+                bytes += engine->hash.n_rows * engram_row;
+        }
         return bytes;
+}
+
+const struct engram_tables *engine_engram_tables(const struct engine *engine) {
+        return &engine->engram_tables;
 }
 
 int sequence_new(struct engine *engine, struct sequence **ret) {

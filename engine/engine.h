@@ -15,6 +15,8 @@
 
 #include "engine/model_config.h"
 
+struct engram_rows;
+struct engram_tables;
 struct error;
 struct tokenizer;
 struct engine;
@@ -37,6 +39,8 @@ struct engine_options {
         enum backend_kind backend;
         unsigned n_threads;      /* 0 = one per online CPU */
         unsigned batch_rows_max; /* tokens per engine_step(), 0 = 512; fixes the workspace */
+        /* Where Engram rows come from (engram_rows.h); NULL = the checkpoint. Borrowed. */
+        const struct engram_rows *engram_rows;
         /* Load progress in [0, 1] and what is being done; may be NULL. */
         void (*progress)(void *userdata, double done, const char *what);
         void *userdata;
@@ -60,6 +64,9 @@ bool engine_skipped(const struct engine *engine, unsigned index, char *ret_text,
  * rows and the experts that are not chosen. */
 uint64_t engine_decode_bytes(const struct engine *engine);
 
+/* The model's Engram tables (engram_rows.h); n_tables may be 0. Any thread. */
+const struct engram_tables *engine_engram_tables(const struct engine *engine);
+
 int sequence_new(struct engine *engine, struct sequence **ret); /* 0 or -ENOMEM */
 struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, returns NULL */
 uint64_t sequence_position(const struct sequence *sequence);    /* tokens computed so far */
@@ -78,7 +85,13 @@ struct batch_part {
 
 /* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors: -EINVAL (unknown id, part
  * too large, past max_positions; nothing was changed), -ENOMEM (nothing was changed), -ERANGE (a
- * NaN came out of the model; the message names sequence part and layer; the sequences of the batch
- * must be freed). */
+ * NaN came out of the model; the message names sequence part and layer) or what the source of
+ * Engram rows gave, -EIO for one; after these two the sequences of the batch must be freed. */
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err);
+
+/* Announces tokens that will probably be computed: the Engram rows of ids[first] ... ids[n - 1] may
+ * be fetched from now on. ids[0] is the token at the sequence's position; the first ones only give
+ * the others their history. Never fails and never waits; more than engine_batch_rows_max() tokens
+ * or an unknown id: nothing happens. Engine thread, between steps. */
+void engine_prefetch(struct sequence *sequence, const uint32_t *ids, uint32_t first, uint32_t n);

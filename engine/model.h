@@ -5,6 +5,7 @@
 #include "engine/backend.h"
 #include "engine/engine.h"
 #include "engine/engram_hash.h"
+#include "engine/engram_rows.h"
 #include "engine/kv.h"
 #include "engine/rope.h"
 #include "engine/weights.h"
@@ -25,11 +26,14 @@ struct engine {
         struct frontier_layout frontier_layout;
         const struct backend *backend;
         const struct kv_operations *kv;
-        bool round; /* activations rounded to BF16 */
+        struct engram_tables engram_tables;
+        struct engram_rows engram_rows; /* where the tables' rows come from */
+        bool round;                     /* activations rounded to BF16 */
 
         /* Owned by the thread that steps: */
         struct pool *pool;
         struct workspace *workspace;
+        struct engram_checkpoint_rows engram_checkpoint; /* the default source's state */
         unsigned rows_max;
 };
 

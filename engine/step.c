@@ -200,11 +200,12 @@ static int run_layers(struct step *step, struct error *err) {
         const struct engine *e = step->engine;
         for (uint32_t l = 0; l < e->config.n_layers; l++) {
                 const struct layer_weights *w = &e->weights.layer[l];
-                if (e->config.layer[l].engram >= 0)
-                        engram_layer(step, l);
+                int r = e->config.layer[l].engram >= 0 ? engram_layer(step, l, err) : 0;
+                if (r < 0)
+                        return r;
                 sublayer(step, l, &w->hc_attn, w->attn_norm, attention_layer);
                 sublayer(step, l, &w->hc_ffn, w->ffn_norm, moe_layer);
-                int r = check_finite(step, l, err);
+                r = check_finite(step, l, err);
                 if (r < 0)
                         return r;
         }
@@ -231,8 +232,11 @@ int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_
                 return error_set(err, -ENOMEM, "out of memory for a batch of %zu parts", n_parts);
         step.first_row = first_row;
 
+        engram_request(&step);
         start_rows(&step);
         r = run_layers(&step, err);
+        if (r < 0)
+                engram_abandon(&step);
         if (r == 0)
                 r = write_logits(&step, err);
         if (r == 0)

@@ -25,6 +25,16 @@ struct worker_scratch {
         uint32_t *list;  /* [n_keys_max] key numbers of the candidate blocks */
 };
 
+/* One Engram table's rows of the step in flight. E = R * rows per token. */
+struct engram_staging {
+        uint32_t *slot;  /* [E] each token's rows as numbers of different ones */
+        uint64_t *row;   /* [E] the different ones, in the order in which they occur */
+        uint32_t *place; /* [power of two >= 2 E] scratch for finding them */
+        uint8_t *packed; /* [E][packed row] filled by the source of rows */
+        uint32_t n;      /* different ones */
+        bool requested;  /* not collected yet */
+};
+
 struct workspace {
         uint64_t *position;       /* [R] */
         uint32_t *part;           /* [R] index into the batch's parts */
@@ -62,6 +72,7 @@ struct workspace {
         uint32_t *compressed_ids; /* [R + ngram history] */
         float *engram_x;          /* [R][rows per token * head_dim] */
         float *engram_kv;         /* [R][(hc + 1) D] */
+        struct engram_staging engram[ENGRAM_LAYERS_MAX];
 
         struct worker_scratch *worker;
         unsigned n_workers;
@@ -114,5 +125,10 @@ void moe_layer(struct step *step, uint32_t layer);
 void compressor_append(struct step *step, uint32_t layer);
 void indexer_select(struct step *step, uint32_t layer);
 
-/* ws->h in place. */
-void engram_layer(struct step *step, uint32_t layer);
+/* Asks for the Engram rows of all layers; after that either every layer runs or engram_abandon() is
+ * called, which waits until nothing is written to the staging buffers any more. */
+void engram_request(struct step *step);
+void engram_abandon(struct step *step);
+
+/* ws->h in place. 0, or the source of rows failed. */
+int engram_layer(struct step *step, uint32_t layer, struct error *err);

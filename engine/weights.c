@@ -19,6 +19,7 @@ struct binder {
         int r;
         uint64_t bytes;
         bool *taken; /* [checkpoint_n_tensors] */
+        bool tables_optional;
         char prefix[96];
 };
 
@@ -188,10 +189,17 @@ static void bind_moe(struct binder *b, const struct model_config *c, uint32_t l,
         }
 }
 
-static void bind_engram(struct binder *b, const struct model_config *c, int table,
-                        struct engram_weights *w) {
-        uint64_t rows = c->engram_rows[table], d = c->hidden_size;
-        uint64_t n_rows = (uint64_t)(c->engram_ngram_max - 1) * c->engram_n_heads;
+static bool has(const struct binder *b, const char *name) {
+        char full[160];
+        snprintf(full, sizeof(full), "%s%s", b->prefix, name);
+        return checkpoint_find(b->checkpoint, full) != NULL;
+}
+
+static void bind_engram_table(struct binder *b, const struct model_config *c, int table,
+                              struct engram_weights *w) {
+        uint64_t rows = c->engram_rows[table];
+        if (b->tables_optional && !has(b, "engram.embed.weight") && !has(b, "engram.embed.scale"))
+                return;
         w->codes = take(b, "engram.embed.weight", DTYPE_F8_E4M3, 2,
                         (uint64_t[]){ rows, c->engram_head_dim });
         w->scales = take(b, "engram.embed.scale", DTYPE_F8_E8M0, 2,
@@ -200,6 +208,13 @@ static void bind_engram(struct binder *b, const struct model_config *c, int tabl
         if (scales <= SCALES_SCANNED_MAX)
                 check_scales(b, "engram.embed.scale", w->scales, scales,
                              c->engram_head_dim / FP8_BLOCK);
+}
+
+static void bind_engram(struct binder *b, const struct model_config *c, int table,
+                        struct engram_weights *w) {
+        uint64_t n_rows = (uint64_t)(c->engram_ngram_max - 1) * c->engram_n_heads,
+                 d = c->hidden_size;
+        bind_engram_table(b, c, table, w);
         w->wkv = take_dense(b, c, "engram.wkv", (c->hc + 1) * d, n_rows * c->engram_head_dim);
         w->q_weight = take(b, "engram.q_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
         w->k_weight = take(b, "engram.k_weight", DTYPE_BF16, 2, (uint64_t[]){ c->hc, d });
@@ -258,9 +273,11 @@ static void count_skipped(const struct binder *b, struct tensors_skipped *skippe
 }
 
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
-                 const struct model_config *config, struct error *err) {
+                 const struct model_config *config, bool tables_optional, struct error *err) {
         struct weights w = { 0 };
-        struct binder b = { .checkpoint = checkpoint, .err = err };
+        struct binder b = { .checkpoint = checkpoint,
+                            .err = err,
+                            .tables_optional = tables_optional };
 
         w.layer = calloc(config->n_layers, sizeof(*w.layer));
         w.experts = calloc((size_t)config->n_layers * config->n_experts, sizeof(*w.experts));

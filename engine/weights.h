@@ -2,6 +2,7 @@
  * mapped checkpoint, which must outlive them. Immutable after weights_bind(); any thread. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/backend.h"
@@ -20,8 +21,11 @@ struct mlp_weights {
 };
 
 struct engram_weights {
-        const uint8_t *codes, *scales; /* [rows][head_dim] e4m3, [rows][head_dim / 32] ue8m0 */
-        struct matrix wkv;             /* [(hc + 1) D][n_rows head_dim] */
+        /* The table, where the checkpoint has it: [rows][head_dim] e4m3, [rows][head_dim / 32]
+         * ue8m0
+         */
+        const uint8_t *codes, *scales;
+        struct matrix wkv;                   /* [(hc + 1) D][n_rows head_dim] */
         const uint16_t *q_weight, *k_weight; /* [hc][D] BF16 */
 };
 
@@ -72,7 +76,8 @@ struct weights {
 };
 
 /* Every tensor of the architecture must be there with the right type and shape; the message names
- * the first that is not, or the first scale that is NaN. */
+ * the first that is not, or the first scale that is NaN. With `tables_optional` both planes of an
+ * Engram table may be missing; its pointers are then NULL. */
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
-                 const struct model_config *config, struct error *err);
+                 const struct model_config *config, bool tables_optional, struct error *err);
 void weights_unbind(struct weights *weights); /* safe on a zeroed struct */

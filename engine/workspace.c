@@ -4,8 +4,9 @@
 #include "engine/pool.h"
 #include "engine/step.h"
 
-/* Buffers that do not depend on the number of workers (53 today); each worker adds four. */
-#define BLOCKS_MAX 64
+/* Buffers that do not depend on the number of workers: 53 today, and four for each Engram table.
+ * Each worker adds four. */
+#define BLOCKS_MAX (64 + 4 * ENGRAM_LAYERS_MAX)
 
 /* Cache-line aligned, zeroed, remembered for workspace_free(). Sets *failed instead of returning an
  * error, so that the list of buffers reads as a list. */
@@ -77,6 +78,20 @@ static int attention_buffers(struct workspace *ws, const struct engine *e, size_
         return failed;
 }
 
+static int engram_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
+        int failed = 0;
+        size_t packed = e->engram_tables.code_bytes + e->engram_tables.scale_bytes, places = 2;
+        while (places < 2 * rows)
+                places *= 2;
+        for (uint32_t t = 0; t < e->config.n_engram_layers; t++) {
+                ws->engram[t].slot = ROOM(rows, uint32_t);
+                ws->engram[t].row = ROOM(rows, uint64_t);
+                ws->engram[t].place = ROOM(places, uint32_t);
+                ws->engram[t].packed = ROOM(rows * packed, uint8_t);
+        }
+        return failed;
+}
+
 static int mlp_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
         const struct model_config *c = &e->config;
         int failed = 0;
@@ -96,6 +111,7 @@ static int mlp_buffers(struct workspace *ws, const struct engine *e, size_t rows
         if (c->n_engram_layers > 0) {
                 ws->engram_x = ROOM(rows * e->hash.n_rows * c->engram_head_dim, float);
                 ws->engram_kv = ROOM(rows * (c->hc + 1) * c->hidden_size, float);
+                failed = failed ? failed : engram_buffers(ws, e, rows * e->hash.n_rows);
         }
         return failed;
 }

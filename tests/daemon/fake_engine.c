@@ -20,10 +20,11 @@ struct engine {
 
 struct sequence {
         uint32_t ids[CONTEXT_TOKENS];
+        uint32_t announced[CONTEXT_TOKENS]; /* 1 + id, 0 = not */
         uint64_t n;
 };
 
-static size_t parts_seen, rows_seen;
+static size_t parts_seen, rows_seen, prefetched;
 
 size_t fake_parts_seen(void) {
         return parts_seen;
@@ -43,7 +44,7 @@ struct engine *fake_engine_new(const char *model_dir, unsigned rows_max) {
         engine->config.max_positions = CONTEXT_TOKENS;
         engine->config.eos_id = FAKE_EOS;
         engine->rows_max = rows_max;
-        parts_seen = rows_seen = 0;
+        parts_seen = rows_seen = prefetched = 0;
         return engine;
 }
 
@@ -92,6 +93,18 @@ uint32_t fake_next(const uint32_t *ids, size_t n) {
         return 200 + (uint32_t)((hash >> 33) % 100);
 }
 
+/* What is announced must be what is computed later: engine_step() compares. */
+void engine_prefetch(struct sequence *sequence, const uint32_t *ids, uint32_t first, uint32_t n) {
+        assert(first < n && sequence->n + n <= CONTEXT_TOKENS);
+        for (uint32_t i = first; i < n; i++)
+                sequence->announced[sequence->n + i] = 1 + ids[i];
+        prefetched += n - first;
+}
+
+size_t fake_prefetched(void) {
+        return prefetched;
+}
+
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err) {
         size_t rows = 0;
@@ -100,6 +113,11 @@ int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_
                 struct sequence *sequence = parts[i].sequence;
                 rows += parts[i].n;
                 assert(sequence->n + parts[i].n <= CONTEXT_TOKENS);
+                for (uint32_t k = 0; k < parts[i].n; k++) {
+                        uint32_t announced = sequence->announced[sequence->n + k];
+                        assert(announced == 0 || announced == 1 + parts[i].ids[k]);
+                        (void)announced;
+                }
                 memcpy(sequence->ids + sequence->n, parts[i].ids, parts[i].n * sizeof(uint32_t));
                 sequence->n += parts[i].n;
                 for (uint32_t k = 0; k < parts[i].n; k++)

@@ -19,3 +19,6 @@ uint32_t fake_next(const uint32_t *ids, size_t n);
 /* Largest number of parts in a step, and of rows, since the start. */
 size_t fake_parts_seen(void);
 size_t fake_rows_seen(void);
+
+/* Tokens that were announced by engine_prefetch(), since the start. */
+size_t fake_prefetched(void);

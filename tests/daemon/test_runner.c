@@ -205,6 +205,15 @@ static void eight_clients_get_what_each_gets_alone(void **state) {
         assert_int_equal(world->runner.n_generated_tokens, 8 * 40);
 }
 
+static void tokens_are_announced_once_before_they_are_computed(void **state) {
+        struct world *world = *state;
+        generate(world, &world->clients[0], 0, 300, 40);
+        run_until_idle(world, 1);
+        assert_as_alone(&world->clients[0], 0, 300, 40);
+        /* All but the first chunk, and the last token, which nobody computes. */
+        assert_int_equal(fake_prefetched(), 300 - CHUNK_TOKENS + 39);
+}
+
 static void a_client_that_does_not_read_pauses_alone(void **state) {
         struct world *world = *state;
         generate(world, &world->clients[0], 0, 10, 4000); /* more than its ring holds */
@@ -322,6 +331,7 @@ static void a_lying_tail_costs_only_the_liar(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 WORLD_TEST(eight_clients_get_what_each_gets_alone),
+                WORLD_TEST(tokens_are_announced_once_before_they_are_computed),
                 WORLD_TEST(a_client_that_does_not_read_pauses_alone),
                 WORLD_TEST(clients_that_do_not_read_leave_their_places_to_others),
                 WORLD_TEST(a_cancelled_generation_ends_before_the_next_step),
