@@ -183,7 +183,8 @@ static int encode_pass(struct encoding *encoding, unsigned pass, const char *tex
         const struct added_token *token;
         while ((token = added_tokens_find(set, text, n, from, &at))) {
                 from = at + token->n;
-                if (token->special && !(encoding->flags & TOKENIZE_SPECIAL))
+                bool plain = token->special && !(encoding->flags & TOKENIZE_SPECIAL);
+                if (plain || (encoding->flags & TOKENIZE_LITERAL))
                         continue;
                 int r = encode_pass(encoding, pass + 1, text + done, at - done);
                 if (r < 0)

@@ -33,6 +33,8 @@ enum tokenize_flags {
         /* Recognise the added tokens that the file marks special. Added tokens not marked special
          * (<think>) are always recognised, as in Hugging Face tokenizers. */
         TOKENIZE_SPECIAL = 1 << 0,
+        /* Recognise no added token at all: what a chat's messages say stays text. */
+        TOKENIZE_LITERAL = 1 << 1,
 };
 
 /* Growable list of ids; zero-initialise, free with token_list_deinit(). */
