@@ -195,36 +195,3 @@ uint64_t engine_decode_bytes(const struct engine *engine) {
 const struct engram_tables *engine_engram_tables(const struct engine *engine) {
         return &engine->engram_tables;
 }
-
-int sequence_new(struct engine *engine, struct sequence **ret) {
-        struct sequence *s = calloc(1, sizeof(*s));
-        if (!s)
-                return -ENOMEM;
-        s->engine = engine;
-        s->frontier = calloc(1, engine->frontier_layout.bytes);
-        if (!s->frontier || engine->kv->create(&engine->kv_layout, &s->kv) < 0) {
-                sequence_free(s);
-                return -ENOMEM;
-        }
-        for (uint32_t i = 0; i < NGRAM_MAX - 1; i++)
-                sequence_header(s)->history[i] = engine->hash.pad;
-        *ret = s;
-        return 0;
-}
-
-struct sequence *sequence_free(struct sequence *sequence) {
-        if (!sequence)
-                return NULL;
-        sequence->engine->kv->destroy(sequence->kv);
-        free(sequence->frontier);
-        free(sequence);
-        return NULL;
-}
-
-uint64_t sequence_position(const struct sequence *sequence) {
-        return sequence_header(sequence)->position;
-}
-
-uint64_t sequence_bytes(const struct sequence *sequence) {
-        return sequence->engine->frontier_layout.bytes + sequence->engine->kv->bytes(sequence->kv);
-}

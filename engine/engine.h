@@ -72,6 +72,26 @@ struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, re
 uint64_t sequence_position(const struct sequence *sequence);    /* tokens computed so far */
 uint64_t sequence_bytes(const struct sequence *sequence);       /* memory its KV holds now */
 
+/* What a sequence remembers, as bytes: full pages of ENGINE_PAGE_TOKENS tokens, which never change,
+ * and a state that belongs to the position it stands at (windows, open groups, the rows of its
+ * unfinished page). A sequence restored from them computes the same bits as the one they were taken
+ * from. They depend on tokens, weights, configuration, compute mode and NUMERICS_VERSION; on
+ * nothing else, and hold no address and no byte of other memory. */
+#define ENGINE_PAGE_TOKENS 128
+
+size_t engine_page_bytes(const struct engine *engine); /* 0: the model keeps no rows */
+size_t engine_state_bytes(const struct engine *engine);
+
+/* `page` counts from 0 and is full: (page + 1) * ENGINE_PAGE_TOKENS <= sequence_position(). */
+void sequence_save_page(const struct sequence *sequence, uint64_t page, uint8_t *ret_page);
+void sequence_save_state(const struct sequence *sequence, uint8_t *ret_state);
+
+/* Into a new sequence. Copies. -EINVAL: not new, or the state does not follow n_pages pages;
+ * -ENOMEM. After an error the sequence must be freed. The bytes are trusted otherwise: whoever kept
+ * them has checked that they are what was saved. */
+int sequence_restore(struct sequence *sequence, const uint8_t *const *pages, uint64_t n_pages,
+                     const uint8_t *state, struct error *err);
+
 /* One sequence's part of a step: `n` more tokens. Each sequence at most once per batch. Logits are
  * wanted for the last n_logits of them: row-major [n_logits][vocab_size] float32, owned by the
  * caller. */

@@ -17,7 +17,7 @@
 #include "engine/model_config.h"
 
 /* A multiple of every compression ratio of the supported families (1, 2, 4, 128). */
-#define KV_PAGE_TOKENS 128
+#define KV_PAGE_TOKENS 128              /* also ENGINE_PAGE_TOKENS */
 #define KV_STREAMS_MAX (2 * LAYERS_MAX) /* each layer may own latents and keys */
 
 struct kv_stream {

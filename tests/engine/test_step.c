@@ -114,6 +114,71 @@ static void batching_changes_no_bit(void **state) {
         engine_close(engine);
 }
 
+/* The first `cut` tokens, then what is saved of them, in a new sequence the rest. */
+static float *run_resumed(struct engine *engine, const uint32_t *ids, uint32_t cut) {
+        uint32_t v = engine_config(engine)->vocab_size, n_pages = cut / ENGINE_PAGE_TOKENS;
+        float *logits = calloc((size_t)N_TOKENS * v, sizeof(float));
+        uint8_t *page[N_TOKENS / ENGINE_PAGE_TOKENS + 1],
+                *saved = malloc(engine_state_bytes(engine));
+        struct sequence *s;
+        assert_int_equal(sequence_new(engine, &s), 0);
+        struct batch_part first = { s, ids, cut, cut, logits };
+        assert_int_equal(engine_step(engine, &first, 1, NULL), 0);
+        for (uint32_t i = 0; i < n_pages; i++) {
+                page[i] = malloc(engine_page_bytes(engine));
+                sequence_save_page(s, i, page[i]);
+        }
+        sequence_save_state(s, saved);
+        sequence_free(s);
+
+        assert_int_equal(sequence_new(engine, &s), 0);
+        assert_int_equal(sequence_restore(s, (const uint8_t *const *)page, n_pages, saved, NULL),
+                         0);
+        assert_int_equal(sequence_position(s), cut);
+        uint32_t left = N_TOKENS - cut;
+        struct batch_part rest = { s, ids + cut, left, left, logits + (size_t)cut * v };
+        assert_int_equal(engine_step(engine, &rest, 1, NULL), 0);
+        sequence_free(s);
+        for (uint32_t i = 0; i < n_pages; i++)
+                free(page[i]);
+        free(saved);
+        return logits;
+}
+
+static void restoring_changes_no_bit(void **state) {
+        (void)state;
+        struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 1);
+        float *whole = run_alone(engine, tokens[0], N_TOKENS);
+        const uint32_t cuts[] = { 1, 2, 7, 127, 128, 129, 130, 191 };
+        for (size_t i = 0; i < sizeof(cuts) / sizeof(*cuts); i++) {
+                float *resumed = run_resumed(engine, tokens[0], cuts[i]);
+                assert_memory_equal(whole, resumed, logits_bytes(engine));
+                free(resumed);
+        }
+        free(whole);
+        engine_close(engine);
+}
+
+static void a_state_of_another_position_is_refused(void **state) {
+        (void)state;
+        struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 1);
+        uint8_t *saved = malloc(engine_state_bytes(engine));
+        struct sequence *s, *other;
+        struct error err = { 0 };
+        assert_int_equal(sequence_new(engine, &s), 0);
+        assert_int_equal(sequence_new(engine, &other), 0);
+        struct batch_part part = { s, tokens[0], 130, 0, NULL };
+        assert_int_equal(engine_step(engine, &part, 1, NULL), 0);
+        sequence_save_state(s, saved);
+        assert_int_equal(sequence_restore(other, NULL, 0, saved, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "position 130"));
+        assert_int_equal(sequence_restore(s, NULL, 1, saved, &err), -EINVAL);
+        sequence_free(s);
+        sequence_free(other);
+        free(saved);
+        engine_close(engine);
+}
+
 /* FNV-1a, 64 bits. */
 static uint64_t hash_of(const void *data, size_t n) {
         const uint8_t *bytes = data;
@@ -174,6 +239,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(chunking_changes_no_bit),
                 cmocka_unit_test(backends_and_threads_change_no_bit),
                 cmocka_unit_test(batching_changes_no_bit),
+                cmocka_unit_test(restoring_changes_no_bit),
+                cmocka_unit_test(a_state_of_another_position_is_refused),
                 cmocka_unit_test(logits_are_those_of_this_numerics_version),
                 cmocka_unit_test(refusals_name_the_part_and_change_nothing),
         };
