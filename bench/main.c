@@ -12,13 +12,15 @@ static const struct {
         { "ipc", bench_ipc,
           "the ring between daemon and client, beside sockets, a pipe and a futex" },
         { "engine", bench_engine, "tokens per second of a model, beside what memory would allow" },
+        { "make-checkpoint", bench_make_checkpoint,
+          "write a checkpoint of random weights, of any size" },
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
 static void usage(FILE *to) {
         fprintf(to, "Usage: seekd-bench COMMAND [--json] [OPTION...]\n\nCommands:\n");
         for (size_t i = 0; i < N_COMMANDS; i++)
-                fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].what);
+                fprintf(to, "  %-16s %s\n", commands[i].name, commands[i].what);
         fprintf(to,
                 "\nseekd-bench COMMAND --help lists a command's options. See seekd-bench(1).\n");
 }

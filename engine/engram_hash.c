@@ -77,24 +77,17 @@ static void draw_multipliers(struct engram_hash *hash, unsigned layer, uint32_t 
                         (int64_t)(2 * numpy_random_bounded(&random, bound) + 1);
 }
 
-static int check_rows(const struct engram_hash *hash, const struct model_config *config,
-                      unsigned layer, struct error *err) {
+static uint64_t table_rows(const struct engram_hash *hash, unsigned layer) {
         uint32_t last = hash->n_rows - 1;
-        uint64_t n = (uint64_t)(hash->offset[layer][last] + hash->prime[layer][last]);
-        if (n != config->engram_rows[layer])
-                return error_set(err, -EINVAL,
-                                 "engram_num_embeddings[%u]: %" PRIu64
-                                 " rows, but the primes add up to %" PRIu64,
-                                 layer, config->engram_rows[layer], n);
-        return 0;
+        return (uint64_t)(hash->offset[layer][last] + hash->prime[layer][last]);
 }
 
-int engram_hash_constants(struct engram_hash *ret, const struct model_config *config,
+static int make_constants(struct engram_hash *ret, const struct model_config *config,
                           struct error *err) {
         int r = check_config(config, err);
         if (r < 0)
                 return r;
-        struct engram_hash hash = {
+        *ret = (struct engram_hash){
                 .n_layers = config->n_engram_layers,
                 .n_heads = config->engram_n_heads,
                 .ngram_max = config->engram_ngram_max,
@@ -102,15 +95,38 @@ int engram_hash_constants(struct engram_hash *ret, const struct model_config *co
                 .n_compressed = config->engram_compressed_vocab,
         };
         uint64_t next = config->engram_vocab_size;
+        for (unsigned layer = 0; layer < ret->n_layers; layer++) {
+                next = take_primes(ret, layer, next);
+                draw_multipliers(ret, layer, config->engram_layers[layer]);
+        }
+        return 0;
+}
+
+int engram_hash_constants(struct engram_hash *ret, const struct model_config *config,
+                          struct error *err) {
+        struct engram_hash hash;
+        int r = make_constants(&hash, config, err);
+        if (r < 0)
+                return r;
         for (unsigned layer = 0; layer < hash.n_layers; layer++) {
-                next = take_primes(&hash, layer, next);
-                draw_multipliers(&hash, layer, config->engram_layers[layer]);
-                r = check_rows(&hash, config, layer, err);
-                if (r < 0)
-                        return r;
+                uint64_t n = table_rows(&hash, layer);
+                if (n != config->engram_rows[layer])
+                        return error_set(err, -EINVAL,
+                                         "engram_num_embeddings[%u]: %" PRIu64
+                                         " rows, but the primes add up to %" PRIu64,
+                                         layer, config->engram_rows[layer], n);
         }
         *ret = hash;
         return 0;
+}
+
+int engram_hash_table_rows(const struct model_config *config, uint64_t *ret_rows,
+                           struct error *err) {
+        struct engram_hash hash;
+        int r = make_constants(&hash, config, err);
+        for (unsigned layer = 0; r == 0 && layer < hash.n_layers; layer++)
+                ret_rows[layer] = table_rows(&hash, layer);
+        return r;
 }
 
 /* Ids that the model has and the tokenizer does not (padding of the embedding) hash like the pad.

@@ -38,6 +38,11 @@ void engram_hash_deinit(struct engram_hash *hash);
 int engram_hash_constants(struct engram_hash *ret, const struct model_config *config,
                           struct error *err);
 
+/* Rows that each table has with these settings, whatever engram_num_embeddings says: to make a
+ * configuration. Writes n_engram_layers numbers. */
+int engram_hash_table_rows(const struct model_config *config, uint64_t *ret_rows,
+                           struct error *err);
+
 /* Rows of one position. `history[i]` = compressed id at position p - i, i < ngram_max, already the
  * pad id from the first shift that leaves the sequence. Writes n_rows row numbers (0 <= row <
  * engram_rows[layer]) in n-gram order. */

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <jansson.h>
-#include <stdbool.h>
 
 #include "base/error.h"
 #include "engine/model_config.h"
@@ -70,8 +69,6 @@ int other_parts_parse(const char *file, const char *json, size_t n, struct other
         if (!root)
                 return error_set(err, -EINVAL, "%s: line %d: %s", file, why.line, why.text);
         struct other_parts parts = { 0 };
-        const json_t *quantisation = json_object_get(root, "quantization_config");
-        parts.quantised = quantisation && !json_is_null(quantisation);
         const json_t *text = json_object_get(root, "text_config");
         struct fields f = { file, text ? "text_config." : "", text ? text : root, err, 0 };
         read_draft(&f, &parts.draft);

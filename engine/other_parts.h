@@ -2,7 +2,6 @@
  * both; their sizes are read here to say what is in a checkpoint, and to write one. */
 #pragma once
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -22,7 +21,6 @@ struct vision_config {
 };
 
 struct other_parts {
-        bool quantised; /* there is a quantization_config: matrices are FP8, experts FP4 */
         struct draft_config draft;
         struct vision_config vision;
 };

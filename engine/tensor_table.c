@@ -1,16 +1,13 @@
 #include "engine/tensor_table.h"
 
-#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "base/error.h"
 #include "engine/model_config.h"
 
-#define TILE      32U /* an FP8 scale's rows and columns, an FP4 scale's columns */
-#define FP4_CODES 2U  /* in a byte */
+#define FP4_CODES 2U /* in a byte */
 
 const char *component_name(enum component component) {
         static const char *const names[N_COMPONENTS] = {
@@ -40,7 +37,8 @@ struct lister {
         int r;
         unsigned group;
         char prefix[48];
-        bool draft; /* all that follows belongs to the drafts */
+        bool draft;                /* all that follows belongs to the drafts */
+        enum weight_format scaled; /* what the next scales belong to */
 };
 
 __attribute__((format(printf, 2, 3))) static void set_prefix(struct lister *l, const char *format,
@@ -58,6 +56,12 @@ struct shape {
 
 static void put(struct lister *l, const char *name, enum component component,
                 enum tensor_content content, enum dtype dtype, struct shape shape) {
+        static const enum weight_format formats[] = {
+                [DTYPE_F32] = WEIGHT_F32,
+                [DTYPE_BF16] = WEIGHT_BF16,
+                [DTYPE_F8_E4M3] = WEIGHT_FP8,
+                [DTYPE_I8] = WEIGHT_FP4,
+        };
         if (l->r != 0)
                 return;
         struct tensor_entry entry = {
@@ -66,6 +70,7 @@ static void put(struct lister *l, const char *name, enum component component,
                 .shape = { shape.n, shape.k },
                 .component = component,
                 .content = content,
+                .format = content == CONTENT_SCALES ? l->scaled : formats[dtype],
                 .group = l->group,
         };
         uint64_t count = shape.n * (shape.k > 0 ? shape.k : 1);
@@ -89,19 +94,38 @@ static void put_bf16(struct lister *l, const char *name, enum component componen
         put(l, name, component, CONTENT_MATRIX, DTYPE_BF16, (struct shape){ n, k });
 }
 
-/* A matrix that releases quantise: `name`.weight, and its scale. */
-static void put_quantised(struct lister *l, const char *name, enum component component, uint64_t n,
-                          uint64_t k) {
-        char full[64];
-        bool released = l->table->format == WEIGHT_FORMAT_RELEASED;
-        snprintf(full, sizeof(full), "%s.weight", name);
-        put(l, full, component, CONTENT_MATRIX, released ? DTYPE_F8_E4M3 : DTYPE_BF16,
-            (struct shape){ n, k });
-        if (!released)
+static void put_weight(struct lister *l, const char *stem, enum component component,
+                       enum weight_format format, uint64_t n, uint64_t k) {
+        static const enum dtype dtypes[] = {
+                [WEIGHT_F32] = DTYPE_F32,
+                [WEIGHT_BF16] = DTYPE_BF16,
+                [WEIGHT_FP8] = DTYPE_F8_E4M3,
+                [WEIGHT_FP4] = DTYPE_I8,
+        };
+        char name[64];
+        snprintf(name, sizeof(name), "%s.weight", stem);
+        put(l, name, component, CONTENT_MATRIX, dtypes[format],
+            (struct shape){ n, format == WEIGHT_FP4 ? k / FP4_CODES : k });
+}
+
+/* One scale for a tile of an FP8 matrix, or for 32 values of an FP4 matrix' row; else nothing. */
+static void put_scales(struct lister *l, const char *stem, enum component component,
+                       enum weight_format format, uint64_t n, uint64_t k) {
+        char name[64];
+        if (format != WEIGHT_FP8 && format != WEIGHT_FP4)
                 return;
-        snprintf(full, sizeof(full), "%s.scale", name);
-        put(l, full, component, CONTENT_SCALES, DTYPE_F8_E8M0,
-            (struct shape){ n / TILE, k / TILE });
+        snprintf(name, sizeof(name), "%s.scale", stem);
+        l->scaled = format;
+        put(l, name, component, CONTENT_SCALES, DTYPE_F8_E8M0,
+            (struct shape){ format == WEIGHT_FP8 ? n / WEIGHT_BLOCK : n, k / WEIGHT_BLOCK });
+}
+
+/* A matrix of those that releases quantise. */
+static void put_dense(struct lister *l, const char *stem, enum component component, uint64_t n,
+                      uint64_t k) {
+        enum weight_format format = l->table->config->dense_format;
+        put_weight(l, stem, component, format, n, k);
+        put_scales(l, stem, component, format, n, k);
 }
 
 /* The coefficients that mix hc residual streams: hc before, hc after, hc x hc across. */
@@ -123,14 +147,14 @@ static void put_attention(struct lister *l) {
         const enum component part = COMPONENT_ATTENTION;
         uint64_t d = c->hidden_size, heads = (uint64_t)c->n_heads * c->head_dim;
         uint64_t o = (uint64_t)c->o_groups * c->o_lora_rank;
-        put_quantised(l, "attn.wq_a", part, c->q_lora_rank, d);
+        put_dense(l, "attn.wq_a", part, c->q_lora_rank, d);
         put_norm(l, "attn.q_norm.weight", part, c->q_lora_rank);
-        put_quantised(l, "attn.wq_b", part, heads, c->q_lora_rank);
-        put_quantised(l, "attn.wkv", part, c->head_dim, d);
+        put_dense(l, "attn.wq_b", part, heads, c->q_lora_rank);
+        put_dense(l, "attn.wkv", part, c->head_dim, d);
         put_norm(l, "attn.kv_norm.weight", part, c->head_dim);
         put(l, "attn.attn_sink", part, CONTENT_SINKS, DTYPE_F32, (struct shape){ c->n_heads, 0 });
-        put_quantised(l, "attn.wo_a", part, o, heads / c->o_groups);
-        put_quantised(l, "attn.wo_b", part, d, o);
+        put_dense(l, "attn.wo_a", part, o, heads / c->o_groups);
+        put_dense(l, "attn.wo_b", part, d, o);
 }
 
 /* What a layer has that owns compressed rows, or a selection of them. */
@@ -148,8 +172,8 @@ static void put_sources(struct lister *l, const struct layer_config *layer) {
                 put_norm(l, "attn.indexer.k_norm.weight", COMPONENT_INDEXER, c->index_head_dim);
         }
         if (layer->owns_index) {
-                put_quantised(l, "attn.indexer.wq_b", COMPONENT_INDEXER,
-                              (uint64_t)c->index_n_heads * c->index_head_dim, c->q_lora_rank);
+                put_dense(l, "attn.indexer.wq_b", COMPONENT_INDEXER,
+                          (uint64_t)c->index_n_heads * c->index_head_dim, c->q_lora_rank);
                 put_bf16(l, "attn.indexer.weights_proj.weight", COMPONENT_INDEXER, c->index_n_heads,
                          d);
         }
@@ -157,22 +181,20 @@ static void put_sources(struct lister *l, const struct layer_config *layer) {
 
 static void put_expert(struct lister *l) {
         const struct model_config *c = l->table->config;
-        const enum component part = COMPONENT_EXPERTS;
         const struct {
-                const char *weight, *scale;
+                const char *stem;
                 uint64_t n, k;
         } matrix[] = {
-                { "w1.weight", "w1.scale", c->expert_dim, c->hidden_size },
-                { "w2.weight", "w2.scale", c->hidden_size, c->expert_dim },
-                { "w3.weight", "w3.scale", c->expert_dim, c->hidden_size },
+                { "w1", c->expert_dim, c->hidden_size },
+                { "w2", c->hidden_size, c->expert_dim },
+                { "w3", c->expert_dim, c->hidden_size },
         };
-        bool released = l->table->format == WEIGHT_FORMAT_RELEASED;
-        for (unsigned i = 0; released && i < 3; i++)
-                put(l, matrix[i].scale, part, CONTENT_SCALES, DTYPE_F8_E8M0,
-                    (struct shape){ matrix[i].n, matrix[i].k / TILE });
         for (unsigned i = 0; i < 3; i++)
-                put(l, matrix[i].weight, part, CONTENT_MATRIX, released ? DTYPE_I8 : DTYPE_BF16,
-                    (struct shape){ matrix[i].n, matrix[i].k / (released ? FP4_CODES : 1) });
+                put_scales(l, matrix[i].stem, COMPONENT_EXPERTS, c->expert_format, matrix[i].n,
+                           matrix[i].k);
+        for (unsigned i = 0; i < 3; i++)
+                put_weight(l, matrix[i].stem, COMPONENT_EXPERTS, c->expert_format, matrix[i].n,
+                           matrix[i].k);
 }
 
 /* `of`: "layers.3" or "mtp.0". */
@@ -184,9 +206,9 @@ static void put_experts(struct lister *l, const char *of, uint32_t n_experts) {
         put(l, "ffn.gate.bias_vl", COMPONENT_ROUTER, CONTENT_BIAS, DTYPE_F32,
             (struct shape){ n_experts, 0 });
         uint64_t d = c->hidden_size, f = (uint64_t)c->expert_dim * c->n_shared_experts;
-        put_quantised(l, "ffn.shared_experts.w1", COMPONENT_SHARED_EXPERTS, f, d);
-        put_quantised(l, "ffn.shared_experts.w2", COMPONENT_SHARED_EXPERTS, d, f);
-        put_quantised(l, "ffn.shared_experts.w3", COMPONENT_SHARED_EXPERTS, f, d);
+        put_dense(l, "ffn.shared_experts.w1", COMPONENT_SHARED_EXPERTS, f, d);
+        put_dense(l, "ffn.shared_experts.w2", COMPONENT_SHARED_EXPERTS, d, f);
+        put_dense(l, "ffn.shared_experts.w3", COMPONENT_SHARED_EXPERTS, f, d);
         for (uint32_t e = 0; l->r == 0 && e < n_experts; e++) {
                 set_prefix(l, "%s.ffn.experts.%u.", of, e);
                 put_expert(l);
@@ -199,8 +221,8 @@ static void put_engram(struct lister *l) {
         const struct model_config *c = l->table->config;
         uint64_t d = c->hidden_size;
         uint64_t n_rows = (uint64_t)(c->engram_ngram_max - 1) * c->engram_n_heads;
-        put_quantised(l, "engram.wkv", COMPONENT_ENGRAM_DENSE, (c->hc + 1) * d,
-                      n_rows * c->engram_head_dim);
+        put_dense(l, "engram.wkv", COMPONENT_ENGRAM_DENSE, (c->hc + 1) * d,
+                  n_rows * c->engram_head_dim);
         put(l, "engram.q_weight", COMPONENT_NORMS, CONTENT_NORM, DTYPE_BF16,
             (struct shape){ c->hc, d });
         put(l, "engram.k_weight", COMPONENT_NORMS, CONTENT_NORM, DTYPE_BF16,
@@ -234,7 +256,7 @@ static void put_drafts(struct lister *l) {
                 l->group++;
                 put_layer(l, of, NULL, draft->n_experts);
                 if (i == 0) {
-                        put_quantised(l, "main_proj", COMPONENT_DRAFT, d, draft->n_targets * d);
+                        put_dense(l, "main_proj", COMPONENT_DRAFT, d, draft->n_targets * d);
                         put_norm(l, "main_norm.weight", COMPONENT_DRAFT, d);
                 }
                 if (i + 1 < draft->n_layers)
@@ -296,8 +318,9 @@ static void put_engram_tables(struct lister *l) {
                 set_prefix(l, "layers.%u.engram.embed.", c->engram_layers[i]);
                 put(l, "weight", COMPONENT_ENGRAM_TABLES, CONTENT_EMBEDDING, DTYPE_F8_E4M3,
                     (struct shape){ c->engram_rows[i], c->engram_head_dim });
+                l->scaled = WEIGHT_FP8;
                 put(l, "scale", COMPONENT_ENGRAM_TABLES, CONTENT_SCALES, DTYPE_F8_E8M0,
-                    (struct shape){ c->engram_rows[i], c->engram_head_dim / TILE });
+                    (struct shape){ c->engram_rows[i], c->engram_head_dim / FP8_BLOCK });
         }
 }
 
@@ -322,26 +345,4 @@ int tensor_table_visit(const struct tensor_table *table,
         put_drafts(&l);
         put_engram_tables(&l);
         return l.r;
-}
-
-int tensor_table_check(const struct tensor_table *table, struct error *err) {
-        const struct model_config *c = table->config;
-        const struct {
-                const char *name;
-                uint64_t value;
-        } sizes[] = {
-                { "hidden_size", c->hidden_size },
-                { "moe_intermediate_size", c->expert_dim },
-                { "q_lora_rank", c->q_lora_rank },
-                { "o_groups x o_lora_rank", (uint64_t)c->o_groups * c->o_lora_rank },
-                { "heads of a group x head_dim", (uint64_t)c->n_heads / c->o_groups * c->head_dim },
-        };
-        for (size_t i = 0;
-             table->format == WEIGHT_FORMAT_RELEASED && i < sizeof(sizes) / sizeof(sizes[0]); i++)
-                if (sizes[i].value % TILE != 0)
-                        return error_set(err, -EINVAL,
-                                         "%s: %lu is not a multiple of %u, as quantised weights "
-                                         "need",
-                                         sizes[i].name, (unsigned long)sizes[i].value, TILE);
-        return 0;
 }

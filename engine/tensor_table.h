@@ -1,25 +1,21 @@
 /* The tensors of a checkpoint, as its configuration implies them: names, types and shapes of
  * DeepSeek-V4.1's files, without opening one.
  *
- * Two formats. As released: matrices in FP8 (e4m3) with one ue8m0 scale for each tile of 32 x 32,
- * expert matrices in FP4, two codes a byte, with one ue8m0 scale for 32 inputs of a row; a scale
- * tensor is called like its weight, with `.scale` instead of `.weight`. Or all of them in BF16.
- * Engram tables are FP8 with a scale for 32 columns in both; embeddings, norms, routers,
- * compressors and the residual mixing are BF16 or F32 in both.
+ * Matrices of dense layers and experts are in the configuration's formats (matrix.h); a tensor of
+ * scales is called like its weight, with `.scale` instead of `.weight`. Engram tables are always
+ * FP8 with a scale for 32 columns; embeddings, norms, routers, compressors and the residual mixing
+ * are always BF16 or F32.
  *
  * Pure functions; any thread. */
 #pragma once
 
 #include <stdint.h>
 
+#include "engine/formats.h"
 #include "engine/other_parts.h"
 #include "engine/safetensors.h"
 
-struct error;
 struct model_config;
-
-/* How the matrices of dense layers and experts are stored. */
-enum table_format { WEIGHT_FORMAT_RELEASED, WEIGHT_FORMAT_BF16 };
 
 /* What a tensor is part of: where a model's bytes are. */
 enum component {
@@ -62,6 +58,7 @@ struct tensor_entry {
         uint64_t parameters; /* numbers that were trained: none for scales, two per FP4 byte */
         enum component component;
         enum tensor_content content;
+        enum weight_format format; /* of the matrix or table; for scales, of what they belong to */
 
         /* Releases put tensors of one group in one file, groups in ascending order: embedding,
          * vision, the layers, the head, the draft layers, the Engram tables. */
@@ -70,7 +67,6 @@ struct tensor_entry {
 
 struct tensor_table {
         const struct model_config *config;
-        enum table_format format;
         struct other_parts parts; /* what there is beside the text model */
 };
 
@@ -79,7 +75,3 @@ struct tensor_table {
 int tensor_table_visit(const struct tensor_table *table,
                        int (*visit)(void *userdata, const struct tensor_entry *entry),
                        void *userdata);
-
-/* Whether the sizes can be stored in the table's format: tiles and blocks of 32 must divide them.
- * The message names the field. */
-int tensor_table_check(const struct tensor_table *table, struct error *err);

@@ -75,9 +75,7 @@ static int read_config(const char *path, struct subject *s, struct error *err) {
         if (r < 0)
                 return r;
         s->table.config = &s->config;
-        r = other_parts_parse(path, text, strlen(text), &s->table.parts, err);
-        s->table.format = s->table.parts.quantised ? WEIGHT_FORMAT_RELEASED : WEIGHT_FORMAT_BF16;
-        return r;
+        return other_parts_parse(path, text, strlen(text), &s->table.parts, err);
 }
 
 /* -------- for people -------- */
@@ -167,12 +165,20 @@ static void print_layers(const struct model_config *c) {
                        c->engram_rows[i], c->engram_head_dim);
 }
 
+static const char *format_name(enum weight_format format) {
+        static const char *const names[] = {
+                [WEIGHT_F32] = "F32",
+                [WEIGHT_BF16] = "BF16",
+                [WEIGHT_FP8] = "FP8",
+                [WEIGHT_FP4] = "FP4",
+        };
+        return names[format];
+}
+
 static void print_architecture(const struct subject *s) {
         const struct model_config *c = &s->config;
-        printf("%s, %s\n", c->architecture,
-               s->table.format == WEIGHT_FORMAT_RELEASED
-                       ? "released formats (FP8 matrices, FP4 experts, FP8 Engram tables)"
-                       : "BF16 weights (FP8 Engram tables)");
+        printf("%s, %s matrices, %s experts, FP8 Engram tables\n", c->architecture,
+               format_name(c->dense_format), format_name(c->expert_format));
         printf("%u layers of %u in %u streams, %u heads of %u, %u experts of %u (%u chosen), "
                "%u ids, %u positions\n",
                c->n_layers, c->hidden_size, c->hc, c->n_heads, c->head_dim, c->n_experts,
@@ -333,14 +339,14 @@ static json_t *files_json(const struct presence *p) {
 static int print_json(const struct subject *s, struct error *err) {
         const struct description *d = &s->description;
         json_auto_t *object = json_pack(
-                "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",
-                "architecture", s->config.architecture, "format",
-                s->table.format == WEIGHT_FORMAT_RELEASED ? "released" : "bf16", "layers",
-                layers_json(&s->config), "engram", engram_json(&s->config), "components",
-                components_json(d), "total", size_json(&d->all), "used", size_json(&d->text),
-                "active_parameters", (json_int_t)d->active_parameters, "decode_bytes",
-                (json_int_t)d->decode_bytes, "kv_bytes_per_token",
-                (double)d->kv_page_bytes / KV_PAGE_TOKENS, "kv_bytes_1m",
+                "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",
+                "architecture", s->config.architecture, "dense_format",
+                format_name(s->config.dense_format), "expert_format",
+                format_name(s->config.expert_format), "layers", layers_json(&s->config), "engram",
+                engram_json(&s->config), "components", components_json(d), "total",
+                size_json(&d->all), "used", size_json(&d->text), "active_parameters",
+                (json_int_t)d->active_parameters, "decode_bytes", (json_int_t)d->decode_bytes,
+                "kv_bytes_per_token", (double)d->kv_page_bytes / KV_PAGE_TOKENS, "kv_bytes_1m",
                 (json_int_t)describe_kv_bytes(d, TOKENS_1M), "frontier_bytes",
                 (json_int_t)d->frontier_bytes, "files", files_json(&s->presence), "fit",
                 fit_json(d));
