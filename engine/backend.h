@@ -26,11 +26,13 @@ struct matmul {
         float *y; /* y[r] starts at y + r * y_stride; output i goes to y[r][i] */
         size_t y_stride;
         bool round;
-        float *scratch; /* at least matmul_scratch(n_rows, k) floats, private to the call */
+        float *scratch; /* at least matmul_scratch(k) floats, private to the call */
 };
 
-static inline size_t matmul_scratch(uint32_t n_rows, uint32_t k) {
-        return (size_t)n_rows * ((k + 15U) & ~15U);
+/* One input row rearranged, or a panel of decoded weights with its unfinished sums. */
+#define MATMUL_SCRATCH_MIN 32768
+static inline size_t matmul_scratch(uint32_t k) {
+        return k > MATMUL_SCRATCH_MIN ? k : MATMUL_SCRATCH_MIN;
 }
 
 /* One query position's attention over a key list in two parts (window rows, then selected rows;

@@ -53,10 +53,22 @@ float e2m1_decode(uint8_t code) {
         return code & 8 ? -a : a;
 }
 
+/* Powers of two from x on. */
+#define POWERS_8(x)  (x), (x)*2, (x)*4, (x)*8, (x)*16, (x)*32, (x)*64, (x)*128
+#define POWERS_16(x) POWERS_8(x), POWERS_8((x)*0x1p8f)
+#define POWERS_64(x)                                                                               \
+        POWERS_16(x), POWERS_16((x)*0x1p16f), POWERS_16((x)*0x1p32f), POWERS_16((x)*0x1p48f)
+
+/* clang-format off */
+const float ue8m0_values[256] = {
+        POWERS_64(0x1p-127f), POWERS_64(0x1p-63f), POWERS_64(0x1p1f),
+        POWERS_16(0x1p65f), POWERS_16(0x1p81f), POWERS_16(0x1p97f), POWERS_8(0x1p113f),
+        0x1p121f, 0x1p122f, 0x1p123f, 0x1p124f, 0x1p125f, 0x1p126f, 0x1p127f, NAN,
+};
+/* clang-format on */
+
 float ue8m0_decode(uint8_t code) {
-        if (code == 255)
-                return NAN;
-        return code == 0 ? 0x1p-127f : float_from_bits((uint32_t)code << 23);
+        return ue8m0_values[code];
 }
 
 /* The ue8m0 byte of 2^ceil(log2 a), a > 0: exact on the bits, one up if any mantissa bit is set. */

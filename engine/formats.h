@@ -41,3 +41,4 @@ float e4m3_decode(uint8_t code);
 uint8_t e2m1_encode(float x); /* |x| <= 6, nearest, ties to the even code */
 float e2m1_decode(uint8_t code);
 float ue8m0_decode(uint8_t code);
+extern const float ue8m0_values[256]; /* the same as a table, for code that decodes many */

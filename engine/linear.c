@@ -56,7 +56,10 @@ static void linear_strided(struct step *step, const struct matrix *w, const floa
         };
         uint64_t work = (uint64_t)n_rows * w->n * w->k;
         uint32_t pieces = work < PARALLEL_WORK_MIN ? 1 : pool_n_workers(step->engine->pool);
-        pool_run(step->engine->pool, w->n, (w->n + pieces - 1) / pieces, run, &job);
+        /* Whole tiles of outputs, so that no piece begins inside a tile of weights. */
+        uint32_t grain = (w->n + pieces - 1) / pieces;
+        grain = (grain + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK * WEIGHT_BLOCK;
+        pool_run(step->engine->pool, w->n, grain, run, &job);
 }
 
 void linear(struct step *step, const struct matrix *w, const float *x, uint32_t n_rows, float *y,

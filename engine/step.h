@@ -15,7 +15,7 @@
 
 /* Private to one worker. */
 struct worker_scratch {
-        float *matmul;   /* [R][widest input] */
+        float *matmul;   /* matmul_scratch(widest input) */
         float *attend;   /* [H][window + topk + 16] */
         uint8_t *packed; /* rows copied out of the streams */
         float *keys;     /* the same, unpacked */

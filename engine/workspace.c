@@ -133,7 +133,7 @@ static size_t widest_input(const struct engine *e) {
         return widest;
 }
 
-static int worker_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
+static int worker_buffers(struct workspace *ws, const struct engine *e) {
         const struct model_config *c = &e->config;
         int failed = 0;
         size_t latent = row_bytes(ROW_FP4_LATENT, c->head_dim),
@@ -143,7 +143,7 @@ static int worker_buffers(struct workspace *ws, const struct engine *e, size_t r
                index_keys = (size_t)INDEX_KEYS_TILE * c->index_head_dim;
         for (unsigned i = 0; i < ws->n_workers; i++) {
                 struct worker_scratch *w = &ws->worker[i];
-                w->matmul = ROOM(matmul_scratch((uint32_t)rows, (uint32_t)widest_input(e)), float);
+                w->matmul = ROOM(matmul_scratch((uint32_t)widest_input(e)), float);
                 w->attend = ROOM((size_t)c->n_heads * (c->window + c->index_topk + 16), float);
                 w->packed = ROOM(packed > packed_keys ? packed : packed_keys, uint8_t);
                 w->keys = ROOM(keys > index_keys ? keys : index_keys, float);
@@ -168,7 +168,7 @@ int workspace_new(const struct engine *engine, struct workspace **ret) {
         if (r == 0)
                 r = mlp_buffers(ws, engine, rows);
         if (r == 0)
-                r = worker_buffers(ws, engine, rows);
+                r = worker_buffers(ws, engine);
         if (r < 0) {
                 workspace_free(ws);
                 return r;

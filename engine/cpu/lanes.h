@@ -77,6 +77,10 @@ static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
 static inline __m128 lanes_pairs_to_s4(lanes a) {
         return lanes_s4(_mm256_add_ps(_mm512_castps512_ps256(a), lanes_high(a)));
 }
+/* Sixteen half-precision numbers, in natural order. */
+static inline lanes lanes_from_halves(__m256i h) {
+        return _mm512_cvtph_ps(h);
+}
 static inline lanes lanes_load_bf16(const uint16_t *p) {
         __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
         return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
@@ -121,6 +125,11 @@ static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
 }
 static inline __m128 lanes_pairs_to_s4(lanes x) {
         return lanes_s4(_mm256_add_ps(x.a, x.b));
+}
+/* Sixteen half-precision numbers, in natural order. */
+static inline lanes lanes_from_halves(__m256i h) {
+        return (lanes){ _mm256_cvtph_ps(_mm256_castsi256_si128(h)),
+                        _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)) };
 }
 static inline lanes lanes_load_bf16(const uint16_t *p) {
         __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p);

@@ -2,18 +2,10 @@
  * meson.build), bit-equal to reference.c. Operations whose inner loops have no sum are the
  * reference's own loops, vectorised by the compiler; what is written with `lanes` is what a
  * compiler may not reorder. */
+#include "engine/cpu/vector.h"
 #include "engine/cpu/lanes.h"
 #include "engine/cpu/reference.h"
 #include "engine/numerics.h"
-
-#if defined(__AVX512F__)
-#define BACKEND      backend_avx512
-#define BACKEND_NAME "cpu avx512"
-#else
-#define BACKEND      backend_avx2
-#define BACKEND_NAME "cpu avx2"
-#endif
-extern const struct backend BACKEND;
 
 /* Outputs computed together: enough independent sums to hide the latency of a fused multiply-add (4
  * to 5 cycles, one or two per cycle, two registers per sum with AVX2). */
@@ -53,109 +45,6 @@ static inline void dot_tile(const float *a, size_t stride, const float *x, uint3
         for (int t = 0; t < TILE; t++)
                 s4[t] = lanes_to_s4(sum[t]);
         _mm_storeu_ps(ret, lanes_s4_sum4(s4));
-}
-
-/* One BF16 row, arranged on the fly, with a whole number of lanes; x arranged as (evens, odds). */
-static inline float dot_bf16(const uint16_t *w, const float *x, uint32_t n) {
-        lanes sum = lanes_zero();
-        for (uint32_t i = 0; i < n; i += LANES)
-                sum = lanes_fma(lanes_load_bf16_pairs(w + i), lanes_load(x + i), sum);
-        return lanes_s4_sum(lanes_pairs_to_s4(sum));
-}
-
-static inline void store_pairs(const lanes sum[TILE], float ret[TILE]) {
-        __m128 s4[TILE];
-        for (int t = 0; t < TILE; t++)
-                s4[t] = lanes_pairs_to_s4(sum[t]);
-        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
-}
-
-/* TILE weight rows against one input. */
-static inline void dot_bf16_outputs(const uint16_t *w, const float *x, uint32_t n,
-                                    float ret[TILE]) {
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++)
-                sum[t] = lanes_zero();
-        for (uint32_t i = 0; i < n; i += LANES) {
-                lanes v = lanes_load(x + i);
-                for (int t = 0; t < TILE; t++) {
-                        const uint16_t *p = w + (size_t)t * n + i;
-                        /* The rows of a tile are short streams, too short for the hardware to run
-                         * ahead: fetch the next tile, which follows in memory. Measured on Zen
-                         * 1: 1.3 to 1.6 times the tokens per second. */
-                        _mm_prefetch((const char *)(p + (size_t)TILE * n), _MM_HINT_T0);
-                        sum[t] = lanes_fma(lanes_load_bf16_pairs(p), v, sum[t]);
-                }
-        }
-        store_pairs(sum, ret);
-}
-
-/* One weight row against TILE inputs, so that its conversion is paid once. */
-static inline void dot_bf16_inputs(const uint16_t *w, const float *x, uint32_t n, float ret[TILE]) {
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++)
-                sum[t] = lanes_zero();
-        for (uint32_t i = 0; i < n; i += LANES) {
-                lanes v = lanes_load_bf16_pairs(w + i);
-                for (int t = 0; t < TILE; t++)
-                        sum[t] = lanes_fma(v, lanes_load(x + (size_t)t * n + i), sum[t]);
-        }
-        store_pairs(sum, ret);
-}
-
-static void matmul_bf16(const struct matmul *m, uint32_t first, uint32_t last) {
-        uint32_t k = m->w.k, r = 0;
-        const uint16_t *w = m->w.data;
-        float sum[TILE];
-
-        for (uint32_t row = 0; row < m->n_rows; row++)
-                lanes_deinterleave(m->x + row * m->x_stride, k, m->scratch + (size_t)row * k);
-        for (; r + TILE <= m->n_rows; r += TILE)
-                for (uint32_t i = first; i < last; i++) {
-                        dot_bf16_inputs(w + (size_t)i * k, m->scratch + (size_t)r * k, k, sum);
-                        for (uint32_t t = 0; t < TILE; t++)
-                                m->y[(r + t) * m->y_stride + i] = rounded(sum[t], m->round);
-                }
-        for (; r < m->n_rows; r++) {
-                const float *x = m->scratch + (size_t)r * k;
-                float *y = m->y + r * m->y_stride;
-                uint32_t i = first;
-                for (; i + TILE <= last; i += TILE) {
-                        dot_bf16_outputs(w + (size_t)i * k, x, k, sum);
-                        for (uint32_t t = 0; t < TILE; t++)
-                                y[i + t] = rounded(sum[t], m->round);
-                }
-                for (; i < last; i++)
-                        y[i] = rounded(dot_bf16(w + (size_t)i * k, x, k), m->round);
-        }
-}
-
-static void matmul_f32(const struct matmul *m, uint32_t first, uint32_t last) {
-        uint32_t k = m->w.k;
-        const float *w = m->w.data;
-        float sum[TILE];
-
-        for (uint32_t r = 0; r < m->n_rows; r++) {
-                const float *x = m->x + r * m->x_stride;
-                float *y = m->y + r * m->y_stride;
-                uint32_t i = first;
-                for (; i + TILE <= last; i += TILE) {
-                        dot_tile(w + (size_t)i * k, k, x, k, sum);
-                        for (uint32_t t = 0; t < TILE; t++)
-                                y[i + t] = rounded(sum[t], m->round);
-                }
-                for (; i < last; i++)
-                        y[i] = rounded(dot(w + (size_t)i * k, x, k), m->round);
-        }
-}
-
-static void matmul(const struct matmul *m, uint32_t first, uint32_t last) {
-        if (m->w.k % LANES == 0 && m->w.format == WEIGHT_BF16)
-                matmul_bf16(m, first, last);
-        else if (m->w.k % LANES == 0 && m->w.format == WEIGHT_F32)
-                matmul_f32(m, first, last);
-        else
-                backend_reference.matmul(m, first, last);
 }
 
 static float rms_scale(const float *x, uint32_t n, float eps) {
@@ -445,9 +334,9 @@ static void engram_gate(float *h, const float *key, const float *value, const ui
         }
 }
 
-const struct backend BACKEND = {
-        .name = BACKEND_NAME,
-        .matmul = matmul,
+const struct backend VECTOR(backend) = {
+        .name = VECTOR_NAME,
+        .matmul = VECTOR(matmul),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
         .fp8_round = reference_fp8_round,

@@ -1,5 +1,6 @@
 /* Every operation of every vector backend gives the reference's bits, on random shapes, rounded and
  * not. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,29 +33,119 @@ static void assert_same(const float *a, const float *b, size_t n) {
         assert_memory_equal(a, b, n * sizeof(*a));
 }
 
+/* How the scales of random quantised weights are drawn. */
+enum scale_range {
+        SCALES_USUAL,  /* around 2^-8, as in real weights */
+        SCALES_FINITE, /* all that keep sums of a few hundred products finite */
+        SCALES_ALL,    /* every byte: products overflow to infinity, 255 is NaN */
+};
+
+static uint8_t *random_bytes(size_t n) {
+        uint8_t *bytes = malloc(n + 16);
+        for (size_t i = 0; i < n; i++)
+                bytes[i] = (uint8_t)random_next(&seed);
+        return bytes;
+}
+
+/* Every code; e4m3's NaN only if asked for. Free data and scales. */
+static struct matrix random_matrix(enum weight_format format, uint32_t n, uint32_t k,
+                                   enum scale_range range, bool with_nan) {
+        struct matrix w = { .n = n, .k = k, .format = format };
+        size_t blocks = (k + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK;
+        switch (format) {
+        case WEIGHT_F32: w.data = random_floats(&seed, (size_t)n * k, 1); return w;
+        case WEIGHT_BF16: w.data = random_bf16(&seed, (size_t)n * k, 1); return w;
+        default: break;
+        }
+        uint8_t *codes = random_bytes(n * matrix_row_bytes(&w));
+        for (size_t i = 0; format == WEIGHT_FP8 && i < (size_t)n * k; i++)
+                if ((codes[i] & 0x7F) == 0x7F && !(with_nan && draw(0, 9) == 0))
+                        codes[i] &= 0x80;
+        uint8_t *scales = random_bytes((size_t)n * blocks);
+        for (size_t i = 0; range != SCALES_ALL && i < (size_t)n * blocks; i++)
+                scales[i] = (uint8_t)(range == SCALES_USUAL ? draw(112, 130) : draw(0, 230));
+        w.data = codes;
+        w.scales = scales;
+        return w;
+}
+
+/* NaN may differ in sign and payload, nothing else may. */
+static void assert_same_or_nan(const float *a, const float *b, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                if (!(isnan(a[i]) && isnan(b[i])) && memcmp(a + i, b + i, sizeof(*a)) != 0)
+                        fail_msg("output %zu: %a is not %a", i, (double)b[i], (double)a[i]);
+}
+
+static void compare_matmul(const struct matrix *w, uint32_t rows, bool round, float magnitude) {
+        uint32_t n = w->n, k = w->k, middle = draw(0, n);
+        float *x = random_floats(&seed, (size_t)rows * k, magnitude),
+              *scratch = calloc(matmul_scratch(k), sizeof(float));
+        float *a = calloc((size_t)rows * n, sizeof(float)),
+              *b = calloc((size_t)rows * n, sizeof(float));
+        for (uint32_t i = 0, n_zeros = draw(0, 1) * 32; i < n_zeros && i < k; i++)
+                x[i] = i % 2 ? 0.0f : -0.0f;
+        struct matmul m = { x, k, rows, *w, a, n, round, scratch };
+        backend_reference.matmul(&m, 0, n);
+        m.y = b; /* in two parts: splitting outputs changes nothing */
+        fast->matmul(&m, 0, middle);
+        fast->matmul(&m, middle, n);
+        assert_same_or_nan(a, b, (size_t)rows * n);
+        free(x), free(scratch), free(a), free(b);
+}
+
+static void free_matrix(struct matrix *w) {
+        free((void *)(uintptr_t)w->data), free((void *)(uintptr_t)w->scales);
+}
+
 static void matmul_is_the_same(void **state) {
         (void)state;
-        for (int i = 0; i < 4 * ROUNDS; i++) {
-                uint32_t rows = draw(1, 9), n = draw(1, 37),
-                         k = i % 3 ? draw(1, 20) * 16 : draw(1, 200);
-                bool bf16 = i % 2, round = i % 4 < 2;
-                float *x = random_floats(&seed, (size_t)rows * k, 2),
-                      *scratch = calloc(matmul_scratch(rows, k), sizeof(float));
-                void *w = bf16 ? (void *)random_bf16(&seed, (size_t)n * k, 1)
-                               : (void *)random_floats(&seed, (size_t)n * k, 1);
-                float *a = calloc((size_t)rows * n, sizeof(float)),
-                      *b = calloc((size_t)rows * n, sizeof(float));
-                struct matrix matrix = {
-                        .data = w, .n = n, .k = k, .format = bf16 ? WEIGHT_BF16 : WEIGHT_F32
-                };
-                struct matmul m = { x, k, rows, matrix, a, n, round, scratch };
-                uint32_t middle = draw(0, n);
-                backend_reference.matmul(&m, 0, n);
-                m.y = b; /* in two parts: splitting outputs changes nothing */
-                fast->matmul(&m, 0, middle);
-                fast->matmul(&m, middle, n);
-                assert_same(a, b, (size_t)rows * n);
-                free(x), free(scratch), free(w), free(a), free(b);
+        for (uint32_t i = 0; i < 8 * ROUNDS; i++) {
+                enum weight_format format = (enum weight_format)(i % 4);
+                uint32_t k = format == WEIGHT_FP4 ? draw(1, 20) * 32
+                        : i % 3                   ? draw(1, 40) * 16
+                                                  : draw(1, 200);
+                struct matrix w = random_matrix(format, draw(1, 70), k, SCALES_USUAL, false);
+                compare_matmul(&w, draw(1, 9), i % 8 < 4, 2);
+                free_matrix(&w);
+        }
+        /* Longer than a stretch of the panel, more rows than are taken at once. */
+        for (uint32_t i = 0; i < 8; i++) {
+                struct matrix w = random_matrix((enum weight_format)(i % 4), draw(15, 35), 1184,
+                                                SCALES_USUAL, false);
+                compare_matmul(&w, i < 4 ? 5 : 100, i % 2, 2);
+                free_matrix(&w);
+        }
+}
+
+/* Scales from 2^-127 on, inputs from 1e-30 to 1e30: subnormal products, sums that overflow. */
+static void matmul_is_the_same_at_the_ends_of_the_range(void **state) {
+        (void)state;
+        static const float magnitudes[] = { 1e-42f, 1e-38f, 1e-30f, 1e-4f, 1, 1e4f, 1e30f };
+        for (uint32_t i = 0; i < 8 * ROUNDS; i++) {
+                enum weight_format format = i % 2 ? WEIGHT_FP8 : WEIGHT_FP4;
+                enum scale_range range = i % 6 < 3 ? SCALES_FINITE : SCALES_ALL;
+                struct matrix w =
+                        random_matrix(format, draw(1, 70), draw(1, 6) * 32, range, i % 4 == 1);
+                compare_matmul(&w, draw(1, 5), false, magnitudes[i % 7]);
+                free_matrix(&w);
+        }
+}
+
+static void quantising_inputs_is_the_same(void **state) {
+        (void)state;
+        static const float magnitudes[] = { 1e-45f, 1e-6f, 1e-4f, 1, 448, 1e4f, 3e38f };
+        for (uint32_t i = 0; i < 8 * ROUNDS; i++) {
+                uint32_t n = draw(1, 9) * 32;
+                float *x = random_floats(&seed, n, magnitudes[i % 7]);
+                for (uint32_t j = 0; i % 3 == 0 && j < n; j++) /* ties and whole powers of two */
+                        x[j] = ldexpf((float)(int)draw(0, 33) - 16, (int)draw(0, 12) - 6);
+                if (i % 5 == 0)
+                        x[draw(0, n - 1)] = i % 10 ? INFINITY : NAN;
+                float *a = calloc(n, sizeof(float)), *b = copy(x, n);
+                backend_reference.fp8_round(x, n, a);
+                fast->fp8_round(b, n, b); /* in place, as the engine does */
+                assert_same_or_nan(a, b, n);
+                free(x), free(a), free(b);
         }
 }
 
@@ -210,6 +301,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sinkhorn_balances_columns),
                 cmocka_unit_test(matmul_is_the_same),
+                cmocka_unit_test(matmul_is_the_same_at_the_ends_of_the_range),
+                cmocka_unit_test(quantising_inputs_is_the_same),
                 cmocka_unit_test(rmsnorm_is_the_same),
                 cmocka_unit_test(unpacking_is_the_same_for_all_codes),
                 cmocka_unit_test(attention_is_the_same),
