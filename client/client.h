@@ -109,6 +109,7 @@ int conversation_fill(struct seekd_client *client, const struct seekd_chat *give
 
 /* result.c: what the daemon's final messages say, in the terms of seekd.h. */
 void result_from_error(struct seekd_result *result, const Seekd__V1__Error *error);
+/* Tool calls are copied: the request's, until request_delete(). */
 void result_from_done(struct seekd_result *result, const Seekd__V1__Done *done);
 void result_from_code(struct seekd_result *result, int code, const char *text);
 

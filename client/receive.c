@@ -4,6 +4,8 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "proto/token_delta.h"
 
@@ -13,6 +15,29 @@ static struct seekd_request *find_request(struct seekd_client *client, uint32_t 
                         return request;
         }
         return NULL;
+}
+
+/* Longer ids than the daemon's are cut. */
+#define CALL_ID_BYTES_MAX 128
+
+/* The text of a call's beginning is its id, a space, and the name. */
+static void read_call_event(struct seekd_piece *piece, unsigned flags, char *id) {
+        if (piece->channel != SEEKD_CHANNEL_TOOL)
+                return;
+        if (flags & TOKEN_FLAG_CALL_END)
+                piece->call_event = SEEKD_CALL_END;
+        if (!(flags & TOKEN_FLAG_CALL_BEGIN))
+                return;
+        piece->call_event = SEEKD_CALL_BEGIN;
+        piece->call_id = id;
+        const char *space =
+                piece->text_bytes > 0 ? memchr(piece->text, ' ', piece->text_bytes) : NULL;
+        size_t n = space ? (size_t)(space - piece->text) : 0;
+        snprintf(id, CALL_ID_BYTES_MAX, "%.*s", (int)(n < CALL_ID_BYTES_MAX ? n : 0), piece->text);
+        if (space) {
+                piece->text += n + 1;
+                piece->text_bytes -= n + 1;
+        }
 }
 
 static void deliver_piece(struct seekd_request *request, const struct token_view *view) {
@@ -29,6 +54,8 @@ static void deliver_piece(struct seekd_request *request, const struct token_view
                 .logprob = delta->logprob,
                 .position = delta->position,
         };
+        char call_id[CALL_ID_BYTES_MAX];
+        read_call_event(&piece, delta->flags, call_id);
         struct seekd_client *client = request->client;
         client->calling_back = true;
         request->running = true;

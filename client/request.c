@@ -46,6 +46,7 @@ void request_delete(struct seekd_request *request) {
         while (*at != request)
                 at = &(*at)->next;
         *at = request->next;
+        seekd_free((void *)(uintptr_t)request->result.tool_calls);
         free(request);
 }
 

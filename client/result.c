@@ -3,10 +3,15 @@
 #include "client/client.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 _Static_assert((int)SEEKD_FINISH_ERROR == (int)SEEKD__V1__FINISH_REASON__FINISH_REASON_ERROR,
+               "same numbers");
+_Static_assert((int)SEEKD_FINISH_TOOL_CALLS ==
+                       (int)SEEKD__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS,
                "same numbers");
 _Static_assert((int)SEEKD_FINISH_SHUTDOWN == (int)SEEKD__V1__FINISH_REASON__FINISH_REASON_SHUTDOWN,
                "same numbers");
@@ -58,6 +63,43 @@ static uint32_t copy_ids(uint32_t *ret, const uint32_t *ids, size_t n) {
         return (uint32_t)n;
 }
 
+static char *copy_string(char **at, const void *string, size_t n) {
+        char *copy = *at;
+        if (n > 0)
+                memcpy(copy, string, n);
+        copy[n] = '\0';
+        *at += n + 1;
+        return copy;
+}
+
+/* One block: pointers, calls, strings. False: no memory. */
+static bool copy_calls(struct seekd_result *result, const Seekd__V1__Done *done) {
+        size_t n = done->n_tool_calls, bytes = 0;
+        for (size_t i = 0; i < n; i++)
+                bytes += strlen(done->tool_calls[i]->id) + strlen(done->tool_calls[i]->name) +
+                        done->tool_calls[i]->arguments.len + 3;
+        if (n == 0)
+                return true;
+        const struct seekd_tool_call **list =
+                malloc(n * (sizeof(*list) + sizeof(struct seekd_tool_call)) + bytes);
+        if (!list)
+                return false;
+        struct seekd_tool_call *calls = (struct seekd_tool_call *)(void *)(list + n);
+        char *at = (char *)(calls + n);
+        for (size_t i = 0; i < n; i++) {
+                const Seekd__V1__ToolCall *from = done->tool_calls[i];
+                calls[i] = (struct seekd_tool_call)SEEKD_TOOL_CALL_INIT;
+                calls[i].id = copy_string(&at, from->id, strlen(from->id));
+                calls[i].name = copy_string(&at, from->name, strlen(from->name));
+                calls[i].arguments_bytes = from->arguments.len;
+                calls[i].arguments = copy_string(&at, from->arguments.data, from->arguments.len);
+                list[i] = &calls[i];
+        }
+        result->tool_calls = list;
+        result->n_tool_calls = n;
+        return true;
+}
+
 void result_from_done(struct seekd_result *result, const Seekd__V1__Done *done) {
         result->finish = (int)done->finish_reason;
         if (done->finish_reason == SEEKD__V1__FINISH_REASON__FINISH_REASON_ERROR) {
@@ -67,6 +109,9 @@ void result_from_done(struct seekd_result *result, const Seekd__V1__Done *done) 
                         result_from_code(result, SEEKD_E_DAEMON,
                                          "the daemon failed and does not say why");
         }
+        result->tool_call_incomplete = done->tool_call_incomplete;
+        if (!copy_calls(result, done))
+                result_from_code(result, SEEKD_E_NO_MEMORY, "no memory for the tool calls");
         const Seekd__V1__Usage *usage = done->usage;
         if (usage) {
                 result->prompt_tokens = usage->prompt_tokens;

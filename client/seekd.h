@@ -192,6 +192,14 @@ enum seekd_channel {
         SEEKD_CHANNEL_TOOL = 2,
 };
 
+/* What a piece on SEEKD_CHANNEL_TOOL is. */
+enum seekd_call_event {
+        SEEKD_CALL_ARGUMENTS =
+                0,            /* text: the next part of the JSON of the arguments; may be empty */
+        SEEKD_CALL_BEGIN = 1, /* text: the function's name; call_id is set */
+        SEEKD_CALL_END = 2,   /* the call is whole. One that gets no end never is */
+};
+
 /* One token as it comes. Text is whole UTF-8 characters: a token that ends within one has no text
  * yet. */
 struct seekd_piece {
@@ -204,6 +212,9 @@ struct seekd_piece {
         int has_logprob;
         float logprob;     /* natural logarithm, before temperature and filters */
         uint64_t position; /* of the token in its sequence, prompt included */
+        int call_event;    /* enum seekd_call_event, with SEEKD_CHANNEL_TOOL */
+        const char
+                *call_id; /* with SEEKD_CALL_BEGIN, NUL-terminated, as in the result; else NULL */
 };
 
 enum seekd_finish {
@@ -266,6 +277,13 @@ struct seekd_result {
         uint32_t n_cache_kept_ids;
         uint32_t cache_prompt_ids[8];
         uint32_t cache_kept_ids[8];
+
+        /* Of a chat: the calls that are whole, one block of memory with all they point to. In a
+         * done callback valid during the call; what seekd_complete() wrote is the program's:
+         * seekd_free() `tool_calls`, which is NULL when there are none. */
+        const struct seekd_tool_call *const *tool_calls;
+        size_t n_tool_calls;
+        int tool_call_incomplete; /* the model was writing a call that is cut off or malformed */
 };
 #define SEEKD_RESULT_INIT SEEKD_INIT_(struct seekd_result)
 

@@ -1,8 +1,14 @@
 #include "daemon/answer.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
+#include "base/arena.h"
+#include "base/cleanup.h"
 #include "base/clock.h"
+#include "daemon/answer_stream.h"
 #include "daemon/request.h"
 #include "engine/text_stream.h"
 #include "proto/message.h"
@@ -51,8 +57,56 @@ static void fill_timing(Seekd__V1__Timing *timing, const struct request *request
         timing->first_token_ms = milliseconds(request->received_ns, request->first_token_ns);
 }
 
-size_t answer_done(const struct request *request, const struct refusal *error, uint64_t now_ns,
-                   uint8_t ret[ANSWER_BYTES_MAX]) {
+/* Of one allocation in an arena, what it is rounded up by at most. */
+#define ROUNDING 16
+
+/* The calls of a conversation's answer; what `done` then points to lies in the arena or is the
+ * answer's.
+ */
+static int fill_calls(Seekd__V1__Done *done, struct answer_stream *answer, struct arena *arena) {
+        struct chat_text raw;
+        size_t n, bytes = 2 * ROUNDING;
+        const struct chat_call *calls = answer_stream_calls(answer, &n);
+        for (size_t i = 0; i < n; i++)
+                bytes += sizeof(Seekd__V1__ToolCall) + sizeof(void *) + CALL_ID_BYTES +
+                        calls[i].name.n + 1 + 2 * ROUNDING;
+        if (arena_init(arena, bytes) < 0)
+                return -ENOMEM;
+        Seekd__V1__ToolCall *list = arena_alloc(arena, n * sizeof(*list));
+        done->tool_calls = arena_alloc(arena, n * sizeof(Seekd__V1__ToolCall *));
+        done->n_tool_calls = n;
+        for (size_t i = 0; i < n; i++) {
+                seekd__v1__tool_call__init(&list[i]);
+                list[i].id = arena_alloc(arena, CALL_ID_BYTES);
+                list[i].name = arena_alloc(arena, calls[i].name.n + 1);
+                answer_stream_call_id(answer, i, list[i].id);
+                memcpy(list[i].name, calls[i].name.data, calls[i].name.n);
+                list[i].arguments.len = calls[i].arguments.n;
+                list[i].arguments.data = (uint8_t *)(uintptr_t)calls[i].arguments.data;
+                done->tool_calls[i] = &list[i];
+        }
+        done->tool_call_incomplete = answer_stream_incomplete(answer, &raw);
+        if (done->tool_call_incomplete) {
+                done->tool_call_raw.len = raw.n;
+                done->tool_call_raw.data = (uint8_t *)(uintptr_t)raw.data;
+        }
+        return 0;
+}
+
+static uint8_t *pack_allocated(const ProtobufCMessage *message, size_t *ret_n) {
+        size_t bytes = message_packed_bytes(message);
+        uint8_t *ret = malloc(bytes);
+        if (ret && message_pack(message, ret, bytes) < 0) {
+                free(ret);
+                return NULL;
+        }
+        *ret_n = bytes;
+        return ret;
+}
+
+uint8_t *answer_done(struct request *request, const struct refusal *error, uint64_t now_ns,
+                     size_t *ret_n) {
+        CLEANUP(arena_deinit) struct arena arena = { 0 };
         Seekd__V1__Usage usage = SEEKD__V1__USAGE__INIT;
         Seekd__V1__Timing timing = SEEKD__V1__TIMING__INIT;
         Seekd__V1__CacheVerdict cache = SEEKD__V1__CACHE_VERDICT__INIT;
@@ -77,5 +131,7 @@ size_t answer_done(const struct request *request, const struct refusal *error, u
                 fill_error(&failure, request->id, error);
                 done.error = &failure;
         }
-        return pack(&done.base, ret);
+        if (request->answer && fill_calls(&done, request->answer, &arena) < 0)
+                return NULL;
+        return pack_allocated(&done.base, ret_n);
 }

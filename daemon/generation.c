@@ -3,8 +3,10 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "daemon/answer.h"
+#include "daemon/answer_stream.h"
 #include "daemon/limits.h"
 #include "daemon/outlet.h"
 #include "daemon/request.h"
@@ -49,9 +51,44 @@ static void send_delta(struct request *request, struct token_delta delta, const 
                 post(request, RECORD_TOKENS, false, buffer, (size_t)bytes);
                 text += delta.text_bytes;
                 n -= delta.text_bytes;
-                delta = (struct token_delta){ .flags = TOKEN_FLAG_TEXT_ONLY,
+                delta = (struct token_delta){ .channel = delta.channel,
+                                              .flags = TOKEN_FLAG_TEXT_ONLY,
                                               .position = delta.position };
         } while (n > 0);
+}
+
+static void send_answer_delta(void *userdata, const struct token_delta *delta, const char *text,
+                              size_t n) {
+        send_delta(userdata, *delta, text, n);
+}
+
+/* Sends the token with the text that became safe to show. True: a stop string was completed. */
+static bool send_token(struct request *request, const struct token_delta *delta) {
+        if (request->answer)
+                return answer_stream_token(request->answer, request->text, delta, send_answer_delta,
+                                           request);
+        const char *text;
+        size_t n;
+        bool stopped = text_stream_push(request->text, delta->id, &text, &n);
+        send_delta(request, *delta, text, n);
+        return stopped;
+}
+
+/* Sends the text that was held back; `cut`: not what the stream of text holds, which does not
+ * belong to the output. 0 or -ENOMEM. */
+static int send_rest(struct request *request, bool cut) {
+        if (request->answer)
+                return answer_stream_finish(request->answer, cut ? NULL : request->text,
+                                            request->tokens.n, send_answer_delta, request);
+        if (cut)
+                return 0;
+        const char *text;
+        size_t n;
+        text_stream_finish(request->text, &text, &n);
+        struct token_delta delta = { .flags = TOKEN_FLAG_TEXT_ONLY, .position = request->tokens.n };
+        if (n > 0)
+                send_delta(request, delta, text, n);
+        return 0;
 }
 
 static uint32_t n_generated(const struct request *request) {
@@ -80,11 +117,7 @@ void generation_token(struct request *request, uint32_t id, bool is_eos, bool is
         atomic_store(&request->live.n_generated, n_generated(request));
         atomic_store(&request->live.phase, PHASE(DECODE));
 
-        const char *text;
-        size_t n;
-        bool stopped = text_stream_push(request->text, id, &text, &n);
-        send_delta(request, delta, text, n);
-        if (stopped)
+        if (send_token(request, &delta))
                 generation_finish(request, REASON(STOP), NULL, now_ns);
         else if (is_eos)
                 generation_finish(request, REASON(EOS), NULL, now_ns);
@@ -94,27 +127,37 @@ void generation_token(struct request *request, uint32_t id, bool is_eos, bool is
                 generation_finish(request, REASON(LENGTH), NULL, now_ns);
 }
 
+static bool has_calls(const struct request *request) {
+        size_t n = 0;
+        if (request->answer)
+                answer_stream_calls(request->answer, &n);
+        return n > 0;
+}
+
 void generation_finish(struct request *request, int reason, const struct refusal *error,
                        uint64_t now_ns) {
         assert(!request->finished);
         request->finished = true;
         request->finish_reason = reason;
         request->sequence = sequence_free(request->sequence);
-        if (reason != REASON(STOP) && reason != REASON(ERROR)) {
-                const char *text;
-                size_t n;
-                text_stream_finish(request->text, &text, &n);
-                struct token_delta delta = { .flags = TOKEN_FLAG_TEXT_ONLY,
-                                             .position = request->tokens.n };
-                if (n > 0)
-                        send_delta(request, delta, text, n);
-                /* The character that the last token left unfinished can complete a stop string. */
-                if (text_stream_stop(request->text))
-                        request->finish_reason = REASON(STOP);
+        bool cut = reason == REASON(STOP) || reason == REASON(ERROR);
+        struct refusal lost;
+        if (send_rest(request, cut) < 0 && reason != REASON(ERROR)) {
+                refuse(&lost, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, NULL, "out of memory");
+                request->finish_reason = REASON(ERROR);
+                error = &lost;
         }
-        uint8_t bytes[ANSWER_BYTES_MAX];
-        size_t n_bytes = answer_done(request, error, now_ns, bytes);
-        post(request, RECORD_DONE, true, bytes, n_bytes);
+        /* The character that the last token left unfinished can complete a stop string. */
+        if (!cut && !error && text_stream_stop(request->text))
+                request->finish_reason = REASON(STOP);
+        if (request->finish_reason == REASON(EOS) && has_calls(request))
+                request->finish_reason = REASON(TOOL_CALLS);
+        size_t n = 0;
+        CLEANUP_FREE uint8_t *bytes = answer_done(request, error, now_ns, &n);
+        if (bytes)
+                post(request, RECORD_DONE, true, bytes, n);
+        else
+                atomic_store(&request->outlet->broken, true);
 }
 
 int generation_must_end(const struct request *request, uint64_t now_ns) {

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/conversation.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
 #include "engine/fim.h"
@@ -107,7 +108,7 @@ static int read_prompt(struct request *request, const struct engine *engine,
                         return -1;
                 return encode_fim(request, engine, generate->fim);
         case SEEKD__V1__GENERATE__PROMPT_CHAT:
-                return refuse(&request->refusal, UNSUPPORTED, "chat", "chat: is not served");
+                return conversation_encode(request, engine, generate->chat);
         default:
                 return refuse(&request->refusal, INVALID, "prompt",
                               "prompt: one of text, tokens, fim and chat is needed");
@@ -206,7 +207,7 @@ static int prepare_generate(struct request *request, const struct engine *engine
             read_prompt(request, engine, generate) < 0 || check_length(request, engine) < 0)
                 return -1;
         if (text_stream_new(engine_tokenizer(engine), (const char *const *)stops, n_stops,
-                            generate->echo_special, &request->text) < 0)
+                            generate->echo_special && !request->answer, &request->text) < 0)
                 return refuse_memory(&request->refusal);
         atomic_store(&request->live.n_prompt, request->n_prompt);
         return 0;

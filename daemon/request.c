@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "daemon/answer_stream.h"
 #include "engine/text_stream.h"
 
 struct request *request_new(struct connection *connection, struct outlet *outlet, uint16_t type,
@@ -28,6 +29,7 @@ struct request *request_free(struct request *request) {
         arena_deinit(&request->arena);
         token_list_deinit(&request->tokens);
         text_stream_free(request->text);
+        answer_stream_free(request->answer);
         outbox_deinit(&request->outbox);
         free(request->result);
         free(request);

@@ -24,6 +24,7 @@
 #include "engine/tokenizer.h"
 #include "proto/seekd.pb-c.h"
 
+struct answer_stream;
 struct connection;
 struct outlet;
 struct sequence;
@@ -75,6 +76,7 @@ struct request {
         struct token_list tokens; /* prompt, then what was generated */
         uint32_t n_prompt;
         struct text_stream *text;
+        struct answer_stream *answer; /* of a conversation, else NULL */
 
         /* Engine thread. */
         uint64_t arrival;

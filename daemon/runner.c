@@ -2,11 +2,13 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/answer_stream.h"
 #include "daemon/generation.h"
 #include "daemon/limits.h"
 #include "daemon/outlet.h"
@@ -173,9 +175,12 @@ static void isolate(struct runner *runner, size_t n_picks, int code, const struc
         }
 }
 
-static void draw(struct runner *runner, struct request *request, const float *logits,
-                 uint64_t now_ns) {
+static void draw(struct runner *runner, struct request *request, float *logits, uint64_t now_ns) {
         float logprob;
+        uint32_t forbidden =
+                request->answer ? answer_stream_forbidden(request->answer) : TOKEN_NONE;
+        if (forbidden != TOKEN_NONE)
+                logits[forbidden] = -INFINITY;
         uint32_t id = sampler_draw(runner->sampler, logits, &request->sampling, request->tokens.n,
                                    request->logprobs ? &logprob : NULL);
         bool is_eos = id == engine_config(runner->engine)->eos_id;

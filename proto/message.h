@@ -17,10 +17,10 @@
 
 struct error;
 
-/* The largest honest message is a StatsResult: 128 clients and 128 requests with at most 10 fields
- * each, 2,600 in all. A scan record costs protobuf-c 48 bytes, so this is also at most 200 KB of
- * scratch. */
-#define MESSAGE_FIELDS_MAX 4096
+/* The largest honest message is a long conversation: an agent's of 2,000 messages with eight fields
+ * each, calls and results included. A scan record costs protobuf-c 48 bytes, so this is also at
+ * most 0.8 MiB of scratch. */
+#define MESSAGE_FIELDS_MAX 16384
 
 /* The schema's deepest paths are Generate.chat.messages.tool_calls and Append.chat...: 4. Each
  * level costs about 0.9 KB of stack. */
@@ -34,8 +34,14 @@ struct error;
 #define MESSAGE_PROMPT_BYTES_MAX (4U << 20)
 
 /* 4 bytes of memory per wire byte is the worst of packed ids (one byte on the wire, a uint32_t in
- * memory); the rest is for structs and scan records of small messages. */
-#define MESSAGE_ARENA_BYTES(wire_bytes) (4 * (size_t)(wire_bytes) + (64U << 10))
+ * memory); the rest is for structs and scan records: of small messages, and of the short messages
+ * of a long conversation, which have three fields in at least 12 bytes and take 260 bytes of
+ * memory. */
+#define MESSAGE_ARENA_BYTES(wire_bytes)                                                            \
+        (4 * (size_t)(wire_bytes) + (64U << 10) +                                                  \
+         24 *                                                                                      \
+                 (size_t)((wire_bytes) < 4 * MESSAGE_FIELDS_MAX ? (wire_bytes)                     \
+                                                                : 4 * MESSAGE_FIELDS_MAX))
 
 /* Static facts of a record type; NULL descriptor = unknown type or not protobuf (RECORD_TOKENS). */
 const ProtobufCMessageDescriptor *message_descriptor(unsigned record_type);

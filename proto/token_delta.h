@@ -21,6 +21,12 @@ enum token_flag {
         TOKEN_FLAG_TEXT_ONLY = 1
                 << 1, /* no token: text that was held back and is now known to be output; id is 0 */
         TOKEN_FLAG_SPECIAL = 1 << 2, /* the id is a special token */
+        /* On TOKEN_CHANNEL_TOOL: a call begins (the text is its id, a space, and the function's
+         * name), or the call is whole. Text without either is the next piece of the JSON of its
+         * arguments.
+         */
+        TOKEN_FLAG_CALL_BEGIN = 1 << 3,
+        TOKEN_FLAG_CALL_END = 1 << 4,
 };
 
 struct token_delta {

@@ -78,6 +78,9 @@ int chat_check(const struct chat *chat, struct error *err);
 int chat_encode(const struct chat_tokens *tokens, const struct chat *chat, struct token_list *ids,
                 struct error *err);
 
+/* Whether an answer behind these ids begins within reasoning. */
+bool chat_is_reasoning(const struct chat_tokens *tokens, const struct token_list *ids);
+
 /* Appends the beginning of an answer that calls a tool: up to the name, or with `name` (n bytes) up
  * to and including it. Put behind the reasoning, it leaves the model no choice but to call.
  * -ENOMEM. */

@@ -145,6 +145,16 @@ int chat_encode(const struct chat_tokens *tokens, const struct chat *chat, struc
         return r;
 }
 
+bool chat_is_reasoning(const struct chat_tokens *tokens, const struct token_list *ids) {
+        for (size_t i = ids->n; i-- > 0;) {
+                if (ids->ids[i] == tokens->ids[CHAT_THINK])
+                        return true;
+                if (ids->ids[i] == tokens->ids[CHAT_THINK_END])
+                        return false;
+        }
+        return false;
+}
+
 int chat_encode_call(const struct chat_tokens *tokens, const char *name, size_t n,
                      struct token_list *ids, struct error *err) {
         CLEANUP(scribe_deinit) struct scribe scribe = scribe_for(tokens, ids, err);

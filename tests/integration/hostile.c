@@ -346,7 +346,7 @@ static void deep_nesting(void) {
 }
 
 static void many_fields(void) {
-        static uint8_t bytes[2 * 5000];
+        static uint8_t bytes[2 * (MESSAGE_FIELDS_MAX + 1)];
         for (size_t i = 0; i < sizeof(bytes); i += 2) {
                 bytes[i] = 0x50; /* Generate.session = 0, again and again */
                 bytes[i + 1] = 0;
