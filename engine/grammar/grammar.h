@@ -2,7 +2,7 @@
  * conversation.
  *
  *   struct grammar         the compiled language; immutable, any thread, knows no vocabulary
- *   struct mask_trie       the vocabulary of a tokenizer, arranged for masks (mask.h)
+ *   struct mask_trie       the vocabulary of a tokenizer, arranged for masks (mask_trie.h)
  *   struct constraint      where one generation stands in its grammar (constraint.h)
  *
  * Which keywords hold exactly and which are accepted but not enforced: README.md. */
