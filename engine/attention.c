@@ -40,6 +40,7 @@ static void project(struct step *step, uint32_t layer) {
                                  c->head_dim, cos, sin, pairs, false, e->round);
                 e->backend->rmsnorm(kv, w->kv_norm, c->head_dim, c->rms_norm_eps, e->round, kv);
                 e->backend->rope(kv, 1, c->head_dim, cos, sin, pairs, false, e->round);
+                offer_values(e, CHOICE_WINDOW, layer, ws->position[r], 0, c->head_dim, kv);
                 if (!row_pack(ROW_FP8, kv, c->head_dim,
                               ws->window_rows + (size_t)r * e->frontier_layout.window_row_bytes))
                         step->bad_row = r;

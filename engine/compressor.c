@@ -81,6 +81,7 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
                 rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
                 e->backend->rmsnorm(key, w->index_k_norm, kd, c->rms_norm_eps, e->round, key);
                 e->backend->rope(key, 1, kd, cos, sin, pairs, false, e->round);
+                offer_values(e, CHOICE_INDEX_KEY, layer, first + i, 0, kd, key);
                 if (!row_pack(ROW_FP4_KEY, key, kd, ws->stream_rows + i * key_row))
                         step->bad_row = closing_row(step, p, first + i, ratio);
         }
@@ -91,6 +92,7 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
                 float *latent = ws->latent + (size_t)i * hd;
                 rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
                 e->backend->rope(latent, 1, hd, cos, sin, pairs, false, e->round);
+                offer_values(e, CHOICE_LATENT, layer, first + i, 0, hd, latent);
                 if (!row_pack(ROW_FP4_LATENT, latent, hd, ws->stream_rows + i * row))
                         step->bad_row = closing_row(step, p, first + i, ratio);
         }

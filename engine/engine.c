@@ -90,6 +90,7 @@ static int prepare(struct engine *e, const struct engine_options *options, struc
         e->rows_max = options->batch_rows_max ? options->batch_rows_max : ROWS_MAX_DEFAULT;
         e->rows_max = e->rows_max > ROWS_MAX_LIMIT ? ROWS_MAX_LIMIT : e->rows_max;
         e->round = options->compute == COMPUTE_BF16;
+        e->choices = options->choices;
         e->kv = &kv_memory;
         kv_layout_init(&e->kv_layout, &e->config);
         frontier_layout_init(&e->frontier_layout, &e->config);

@@ -18,6 +18,7 @@
 struct engram_rows;
 struct engram_tables;
 struct error;
+struct choices;
 struct tokenizer;
 struct engine;
 struct sequence;
@@ -44,6 +45,7 @@ struct engine_options {
         /* Load progress in [0, 1] and what is being done; may be NULL. */
         void (*progress)(void *userdata, double done, const char *what);
         void *userdata;
+        const struct choices *choices; /* outlives the engine; NULL in production (choices.h) */
 };
 
 int engine_open(const struct engine_options *options, struct engine **ret, struct error *err);

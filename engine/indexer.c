@@ -32,6 +32,8 @@ static void project(struct step *step, uint32_t layer) {
                                  ws->sin[1] + (size_t)r * pairs, pairs, false, e->round);
                 uint8_t packed[INDEX_HEAD_DIM_MAX];
                 for (uint32_t head = 0; head < n; head++) {
+                        offer_values(e, CHOICE_INDEX_QUERY, layer, ws->position[r], head, dim,
+                                     q + (size_t)head * dim);
                         if (!row_pack(ROW_FP4_KEY, q + (size_t)head * dim, dim, packed))
                                 step->bad_row = r;
                         e->backend->row_unpack(ROW_FP4_KEY, packed, 1, dim, q + (size_t)head * dim);
@@ -124,6 +126,17 @@ static uint32_t list_candidates(const struct select_job *job, uint32_t r, uint32
         return n;
 }
 
+/* Lets choices.h's caller see or replace the rows selected for r. */
+static void offer_selection(const struct select_job *job, uint32_t r) {
+        const struct engine *e = job->step->engine;
+        struct workspace *ws = job->step->ws;
+        uint32_t topk = e->config.index_topk;
+        if (e->choices && e->choices->selection)
+                ws->n_selected[r] = e->choices->selection(e->choices->userdata, job->layer,
+                                                          ws->position[r], topk, ws->n_selected[r],
+                                                          ws->selected + (size_t)r * topk);
+}
+
 static void select_in_candidates(const struct select_job *job, uint32_t r,
                                  struct worker_scratch *scratch) {
         struct workspace *ws = job->step->ws;
@@ -136,6 +149,7 @@ static void select_in_candidates(const struct select_job *job, uint32_t r,
         ws->n_selected[r] = topk_select(scratch->scores, n_list, topk, scratch->order, selected);
         for (uint32_t i = 0; i < ws->n_selected[r]; i++)
                 selected[i] = scratch->list[selected[i]];
+        offer_selection(job, r);
 }
 
 static void select_from_all(const struct select_job *job, uint32_t first, uint32_t last,
@@ -149,6 +163,7 @@ static void select_from_all(const struct select_job *job, uint32_t first, uint32
                 uint32_t visible = visible_rows(job->step, job->layer, r);
                 ws->n_selected[r] = topk_select(scores, visible, c->index_topk, scratch->order,
                                                 ws->selected + (size_t)r * c->index_topk);
+                offer_selection(job, r);
                 if ((int)job->layer == c->candidate_layer)
                         keep_candidates(job, r, scores, visible, scratch);
         }

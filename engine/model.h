@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/backend.h"
+#include "engine/choices.h"
 #include "engine/engine.h"
 #include "engine/engram_hash.h"
 #include "engine/engram_rows.h"
@@ -29,6 +30,7 @@ struct engine {
         struct engram_tables engram_tables;
         struct engram_rows engram_rows; /* where the tables' rows come from */
         bool round;                     /* activations rounded to BF16 */
+        const struct choices *choices;  /* NULL in production */
 
         /* Owned by the thread that steps: */
         struct pool *pool;

@@ -25,10 +25,11 @@ static void route(struct step *step, uint32_t layer) {
                 for (uint32_t i = 0; i < n; i++)
                         biased[i] = score[i] + w->router_bias[i];
                 uint32_t found = topk_select(biased, n, k, ws->router_order, expert);
+                for (uint32_t i = found; i < k; i++)
+                        expert[i] = 0; /* NaN scores: any will do, the step ends with an error */
+                if (e->choices && e->choices->router)
+                        e->choices->router(e->choices->userdata, layer, ws->position[r], k, expert);
                 for (uint32_t i = 0; i < k; i++) {
-                        if (i >=
-                            found) /* NaN scores: any expert will do, the step ends with an error */
-                                expert[i] = 0;
                         weight[i] = score[expert[i]];
                         sum += weight[i];
                 }

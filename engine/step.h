@@ -90,6 +90,13 @@ struct workspace *workspace_free(struct workspace *workspace);
 int workspace_grow(struct workspace *workspace, const struct engine *engine, uint32_t n_keys,
                    size_t n_window_rows);
 
+/* What choices.h's caller may see or replace, if there is one: values about to be quantised. */
+static inline void offer_values(const struct engine *e, enum choice_values kind, uint32_t layer,
+                                uint64_t row, uint32_t slot, uint32_t n, float *x) {
+        if (e->choices && e->choices->values)
+                e->choices->values(e->choices->userdata, kind, layer, row, slot, n, x);
+}
+
 struct step {
         struct engine *engine;
         struct workspace *ws;

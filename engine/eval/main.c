@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/eval/choices_file.h"
 #include "engine/eval/describe.h"
 #include "engine/eval/golden.h"
 #include "engine/eval/ids.h"
@@ -41,14 +42,16 @@ static const char usage[] =
         "  --compute MODE     bf16 (default) or f32: no rounding of activations\n"
         "  --backend NAME     auto, cpu or reference; changes time, never results\n"
         "  --threads N        default: one per CPU; changes time, never results\n"
+        "  --choices FILE     count where our choices differ from those in FILE (safetensors)\n"
+        "  --force            and take those of FILE\n"
         "  --json             one JSON object on standard output\n"
         "  --help, --version\n";
 
 struct arguments {
-        const char *model, *tokens, *golden, *logits;
+        const char *model, *tokens, *golden, *logits, *choices;
         struct engine_options engine;
         uint32_t chunk, generate, top;
-        bool json, describe;
+        bool json, describe, force;
 };
 
 static int parse_count(const char *name, const char *text, uint32_t max, uint32_t *ret) {
@@ -86,6 +89,8 @@ static const struct option options[] = {
         { "compute", required_argument, NULL, 'p' },
         { "backend", required_argument, NULL, 'b' },
         { "describe", no_argument, NULL, 'd' },
+        { "choices", required_argument, NULL, 'o' },
+        { "force", no_argument, NULL, 'f' },
         { "threads", required_argument, NULL, 'T' },
         { "json", no_argument, NULL, 'j' },
         { "help", no_argument, NULL, 'h' },
@@ -103,12 +108,14 @@ static int parse_option(int letter, struct arguments *a) {
         case 't': a->tokens = optarg; break;
         case 'g': a->golden = optarg; break;
         case 'l': a->logits = optarg; break;
+        case 'o': a->choices = optarg; break;
         case 'n': r = parse_count("generate", optarg, 1U << 20, &a->generate); break;
         case 'k': r = parse_count("top", optarg, 1U << 20, &a->top); break;
         case 'c': r = parse_count("chunk", optarg, 1U << 16, &a->chunk); break;
         case 'T': r = parse_count("threads", optarg, 256, &a->engine.n_threads); break;
         case 'j': a->json = true; break;
         case 'd': a->describe = true; break;
+        case 'f': a->force = true; break;
         case 'p':
                 r = parse_choice("compute", optarg, computes, &choice);
                 a->engine.compute = choice == 1 ? COMPUTE_F32 : COMPUTE_BF16;
@@ -146,17 +153,38 @@ static void print_json(json_t *object) {
         json_decref(object);
 }
 
+/* Owned by the caller; null without a file of choices. */
+static json_t *tally_json(const struct choices_file *choices) {
+        struct choices_tally tally;
+        if (!choices)
+                return json_null();
+        choices_file_tally(choices, &tally);
+        return json_pack("{s:I, s:I, s:o}", "number", (json_int_t)tally.n, "differ",
+                         (json_int_t)tally.n_differ, "first",
+                         tally.n_differ > 0 ? json_integer((json_int_t)tally.first) : json_null());
+}
+
+static void print_tally(const struct choices_file *choices) {
+        struct choices_tally tally;
+        choices_file_tally(choices, &tally);
+        printf("%llu choices, %llu differ", (unsigned long long)tally.n,
+               (unsigned long long)tally.n_differ);
+        if (tally.n_differ > 0)
+                printf(", the first at position %llu", (unsigned long long)tally.first);
+        putchar('\n');
+}
+
 static void print_result(const struct arguments *a, const struct engine *engine,
-                         const struct eval_result *result) {
+                         const struct choices_file *choices, const struct eval_result *result) {
         uint32_t top = a->top < result->vocab_size ? a->top : result->vocab_size;
         if (a->json) {
                 json_t *generated = json_array();
                 for (size_t i = 0; i < result->n_generated; i++)
                         json_array_append_new(generated, json_integer(result->generated[i]));
-                print_json(json_pack("{s:I, s:f, s:o, s:o, s:s}", "tokens",
+                print_json(json_pack("{s:I, s:f, s:o, s:o, s:s, s:o}", "tokens",
                                      (json_int_t)result->n_tokens, "nll", result->nll, "positions",
                                      positions_json(result, top), "generated", generated, "backend",
-                                     engine_backend_name(engine)));
+                                     engine_backend_name(engine), "choices", tally_json(choices)));
                 return;
         }
         printf("%zu tokens, %.6f nats per token, %.1f tokens/s", result->n_tokens, result->nll,
@@ -169,6 +197,8 @@ static void print_result(const struct arguments *a, const struct engine *engine,
                 printf("%s%u", i ? " " : "generated: ", result->generated[i]);
         if (result->n_generated > 0)
                 putchar('\n');
+        if (choices)
+                print_tally(choices);
 }
 
 static void show_progress(void *userdata, size_t done, size_t total) {
@@ -178,11 +208,14 @@ static void show_progress(void *userdata, size_t done, size_t total) {
                 fprintf(stderr, "\n");
 }
 
-static int evaluate(const struct arguments *a, struct engine *engine, struct error *err) {
+static int evaluate(const struct arguments *a, struct engine *engine, struct choices_file *choices,
+                    struct error *err) {
         CLEANUP_FREE uint32_t *ids = NULL;
         size_t n = 0;
         struct eval_result result;
         int r = ids_from_file(a->tokens, &ids, &n, err);
+        if (r == 0 && choices)
+                r = choices_file_prepare(choices, engine_config(engine), n, err);
         if (r < 0)
                 return r;
         struct eval_options how = { .chunk = a->chunk, .generate = a->generate };
@@ -191,7 +224,7 @@ static int evaluate(const struct arguments *a, struct engine *engine, struct err
         r = eval_run(engine, ids, n, &how, &result, err);
         if (r < 0)
                 return error_prefix(err, "%s", a->tokens);
-        print_result(a, engine, &result);
+        print_result(a, engine, choices, &result);
         if (a->logits)
                 r = npy_write(a->logits, result.logits, result.n_positions, result.vocab_size, err);
         eval_result_deinit(&result);
@@ -264,6 +297,7 @@ static void report_skipped(const struct engine *engine) {
 static int run(const struct arguments *a) {
         struct error err = { 0 };
         struct engine *engine = NULL;
+        struct choices_file *choices = NULL;
         struct engine_options how = a->engine;
         CLEANUP_FREE char *golden = NULL;
 
@@ -276,11 +310,14 @@ static int run(const struct arguments *a) {
         how.model_dir = a->model;
         if (a->chunk > 0)
                 how.batch_rows_max = a->chunk;
-        int r = engine_open(&how, &engine, &err);
+        int r = a->choices ? choices_file_open(a->choices, a->force, &choices, &err) : 0;
+        how.choices = choices ? choices_file_hooks(choices) : NULL;
+        if (r == 0)
+                r = engine_open(&how, &engine, &err);
         if (r == 0)
                 report_skipped(engine);
         if (r == 0 && a->tokens) {
-                r = evaluate(a, engine, &err);
+                r = evaluate(a, engine, choices, &err);
         } else if (r == 0) {
                 r = asprintf(&golden, "%s/golden", a->model) < 0
                         ? error_set(&err, -ENOMEM, "out of memory")
@@ -289,6 +326,7 @@ static int run(const struct arguments *a) {
                         r = compare_golden(a, engine, a->golden ? a->golden : golden, &err);
         }
         engine_close(engine);
+        choices_file_close(choices);
         if (r < 0)
                 fprintf(stderr, "seekd-eval: %s\n", err.text);
         return r < 0 ? EXIT_INPUT : r > 0 ? EXIT_DIFFERS : EXIT_OK;
@@ -308,9 +346,10 @@ int main(int argc, char **argv) {
                 }
         }
         if (!a.model || optind < argc || (a.tokens && a.golden) ||
-            (a.describe && (a.tokens || a.golden))) {
+            (a.describe && (a.tokens || a.golden)) ||
+            (a.choices && (!a.tokens || a.generate > 0)) || (a.force && !a.choices)) {
                 fputs(!a.model ? "seekd-eval: --model is missing\n"
-                               : "seekd-eval: too many arguments\n",
+                               : "seekd-eval: arguments that do not go together\n",
                       stderr);
                 fputs(usage, stderr);
                 return EXIT_USAGE;
