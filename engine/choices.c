@@ -12,7 +12,6 @@ static const char *const names[CHOICE_VALUES_MAX] = {
         [CHOICE_WO_B] = "wo_b.input",
         [CHOICE_EXPERTS_W1] = "experts.w1.input",
         [CHOICE_EXPERTS_W2] = "experts.w2.input",
-        [CHOICE_SHARED_W1] = "shared_experts.w1.input",
         [CHOICE_SHARED_W2] = "shared_experts.w2.input",
         [CHOICE_ENGRAM_WKV] = "engram.wkv.input",
 };
@@ -29,12 +28,9 @@ static bool layer_input(const struct layer_weights *layer, const struct matrix *
                 enum choice_values kind;
         } inputs[] = {
                 { &layer->wq_a, CHOICE_WQ_A },
-                { &layer->wkv, CHOICE_WQ_A },
                 { &layer->wq_b, CHOICE_WQ_B },
-                { &layer->index_q, CHOICE_WQ_B },
                 { &layer->wo_b, CHOICE_WO_B },
-                { &layer->shared.gate, CHOICE_SHARED_W1 },
-                { &layer->shared.up, CHOICE_SHARED_W1 },
+                { &layer->shared.gate, CHOICE_EXPERTS_W1 },
                 { &layer->shared.down, CHOICE_SHARED_W2 },
                 { &layer->engram.wkv, CHOICE_ENGRAM_WKV },
         };
@@ -46,20 +42,19 @@ static bool layer_input(const struct layer_weights *layer, const struct matrix *
         return false;
 }
 
+/* The down projection of an expert: its rows are those that chose it. */
 static void expert_input(const struct step *step, const struct matrix *w, uint32_t row, float *x) {
         const struct engine *e = step->engine;
         const struct workspace *ws = step->ws;
         uint32_t k = e->config.n_experts_per_token, r = ws->expert_rows[row], slot = 0;
         size_t index = (size_t)((const uint8_t *)w - (const uint8_t *)e->weights.experts) /
                 sizeof(*e->weights.experts);
-        const struct mlp_weights *expert = &e->weights.experts[index];
         uint32_t layer = (uint32_t)(index / e->config.n_experts);
-        enum choice_values kind = w == &expert->down ? CHOICE_EXPERTS_W2 : CHOICE_EXPERTS_W1;
 
-        while (kind == CHOICE_EXPERTS_W2 && slot + 1 < k &&
-               ws->expert[(size_t)r * k + slot] != index % e->config.n_experts)
+        while (slot + 1 < k && ws->expert[(size_t)r * k + slot] != index % e->config.n_experts)
                 slot++;
-        e->choices->values(e->choices->userdata, kind, layer, ws->position[r], slot, w->k, x);
+        e->choices->values(e->choices->userdata, CHOICE_EXPERTS_W2, layer, ws->position[r], slot,
+                           w->k, x);
 }
 
 void choices_linear_input(const struct step *step, const struct matrix *w, uint32_t row, float *x) {

@@ -24,9 +24,8 @@ enum choice_values {
         CHOICE_WQ_A,        /* also wkv */
         CHOICE_WQ_B,        /* also the indexer's */
         CHOICE_WO_B,
-        CHOICE_EXPERTS_W1, /* also w3 */
+        CHOICE_EXPERTS_W1, /* of all experts, the shared one too; also w3 */
         CHOICE_EXPERTS_W2, /* slot = place of the expert among the position's */
-        CHOICE_SHARED_W1,  /* also w3 */
         CHOICE_SHARED_W2,
         CHOICE_ENGRAM_WKV,
         CHOICE_VALUES_MAX,
@@ -56,6 +55,6 @@ const char *choice_values_name(enum choice_values kind);
 struct step;
 struct matrix;
 
-/* Input x of row `row` of a call of linear() with weight `w`, about to be quantised to FP8. `w` is
- * one of the engine's own matrices. */
+/* Input x of row `row` of a call of linear_input() for weight `w`, about to be quantised to FP8.
+ * `w` is one of the engine's own matrices. */
 void choices_linear_input(const struct step *step, const struct matrix *w, uint32_t row, float *x);

@@ -1,3 +1,5 @@
+#include <string.h>
+
 #include "engine/pool.h"
 #include "engine/step.h"
 
@@ -22,18 +24,24 @@ static void run(void *context, uint32_t first, uint32_t last, unsigned worker) {
 #define QUANTISE_ROWS 16
 
 struct quantise_job {
-        const struct backend *backend;
+        const struct step *step;
+        const struct matrix *w;
         const float *x;
         float *y;
-        uint32_t k;
 };
 
 static void quantise(void *context, uint32_t first, uint32_t last, unsigned worker) {
         (void)worker;
         struct quantise_job *job = context;
         for (uint32_t r = first; r < last; r++) {
-                size_t at = (size_t)r * job->k;
-                job->backend->fp8_round(job->x + at, job->k, job->y + at);
+                size_t at = (size_t)r * job->w->k;
+                const float *x = job->x + at;
+                float *y = job->y + at;
+                if (job->step->engine->choices) {
+                        x = memmove(y, x, job->w->k * sizeof(float));
+                        choices_linear_input(job->step, job->w, r, y);
+                }
+                job->step->engine->backend->fp8_round(x, job->w->k, y);
         }
 }
 
@@ -41,7 +49,7 @@ const float *linear_input(struct step *step, const struct matrix *w, const float
                           uint32_t n_rows, float *room) {
         if (!w->fp8_input)
                 return x;
-        struct quantise_job job = { step->engine->backend, x, room, w->k };
+        struct quantise_job job = { step, w, x, room };
         pool_run(step->engine->pool, n_rows, QUANTISE_ROWS, quantise, &job);
         return room;
 }
