@@ -181,8 +181,8 @@ static void draw(struct runner *runner, struct request *request, float *logits, 
                 request->answer ? answer_stream_forbidden(request->answer) : TOKEN_NONE;
         if (forbidden != TOKEN_NONE)
                 logits[forbidden] = -INFINITY;
-        uint32_t id = sampler_draw(runner->sampler, logits, &request->sampling, request->tokens.n,
-                                   request->logprobs ? &logprob : NULL);
+        uint32_t id = sampler_draw(runner->sampler, logits, NULL, &request->sampling,
+                                   request->tokens.n, request->logprobs ? &logprob : NULL);
         bool is_eos = id == engine_config(runner->engine)->eos_id;
         bool is_special = tokenizer_is_special(engine_tokenizer(runner->engine), id);
         runner->n_generated_tokens++;

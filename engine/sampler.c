@@ -65,9 +65,22 @@ static double weight_of(double x) {
         return (double)math_expf((float)x);
 }
 
-static uint32_t likeliest(const float *logits, uint32_t n) {
-        uint32_t best = 0;
-        for (uint32_t id = 1; id < n; id++)
+static bool may_come(const uint64_t *allowed, uint32_t id) {
+        return !allowed || (allowed[id / 64] >> id % 64 & 1);
+}
+
+/* The first allowed one at or behind `id`; `n` when there is none. */
+static uint32_t next_allowed(const uint64_t *allowed, uint32_t id, uint32_t n) {
+        while (id < n && !may_come(allowed, id)) {
+                uint64_t rest = allowed[id / 64] >> id % 64;
+                id = rest != 0 ? id + (uint32_t)__builtin_ctzll(rest) : (id / 64 + 1) * 64;
+        }
+        return id < n ? id : n;
+}
+
+static uint32_t likeliest(const float *logits, const uint64_t *allowed, uint32_t n) {
+        uint32_t best = next_allowed(allowed, 0, n);
+        for (uint32_t id = best; id < n; id = next_allowed(allowed, id + 1, n))
                 if (logits[id] > logits[best])
                         best = id;
         return best;
@@ -102,19 +115,30 @@ static void make_heap(struct candidate *heap, uint32_t n, bool last_first) {
 
 /* The k first in order: the root of a heap that has the last of them on top gives way to each one
  * that comes before. */
-static void take_top_k(struct sampler *sampler, const float *logits, uint32_t k) {
+static void take_top_k(struct sampler *sampler, const float *logits, const uint64_t *allowed,
+                       uint32_t k) {
         struct candidate *heap = sampler->candidates;
-        for (uint32_t id = 0; id < k; id++)
-                heap[id] = (struct candidate){ .logit = logits[id], .id = id };
-        make_heap(heap, k, true);
-        for (uint32_t id = k; id < sampler->vocab_size; id++) {
+        uint32_t n = sampler->vocab_size, id = next_allowed(allowed, 0, n), n_heap = 0;
+        for (; n_heap < k && id < n; id = next_allowed(allowed, id + 1, n))
+                heap[n_heap++] = (struct candidate){ .logit = logits[id], .id = id };
+        make_heap(heap, n_heap, true);
+        for (; id < n; id = next_allowed(allowed, id + 1, n)) {
                 /* Ids ascend, so of equals the one that is in stays. */
                 if (!(logits[id] > heap[0].logit))
                         continue;
                 heap[0] = (struct candidate){ .logit = logits[id], .id = id };
-                sink(heap, k, 0, true);
+                sink(heap, n_heap, 0, true);
         }
-        sampler->n = k;
+        sampler->n = n_heap;
+}
+
+static void take_all(struct sampler *sampler, const float *logits, const uint64_t *allowed) {
+        uint32_t n = sampler->vocab_size;
+        sampler->n = 0;
+        for (uint32_t id = next_allowed(allowed, 0, n); id < n;
+             id = next_allowed(allowed, id + 1, n))
+                sampler->candidates[sampler->n++] =
+                        (struct candidate){ .logit = logits[id], .id = id };
 }
 
 /* Weight of the tokens that top_k leaves, and of those among them that min_p leaves as well: top_p
@@ -124,20 +148,18 @@ struct mass {
 };
 
 /* Fills the heap. Sums run in ascending id, after top_k in the order of its heap. */
-static struct mass gather(struct sampler *sampler, const float *logits,
+static struct mass gather(struct sampler *sampler, const float *logits, const uint64_t *allowed,
                           const struct sampling *sampling, float max) {
-        bool all = sampling->top_k == 0 || sampling->top_k >= sampler->vocab_size;
-        if (all)
-                sampler->n = sampler->vocab_size;
+        if (sampling->top_k == 0 || sampling->top_k >= sampler->vocab_size)
+                take_all(sampler, logits, allowed);
         else
-                take_top_k(sampler, logits, sampling->top_k);
+                take_top_k(sampler, logits, allowed, sampling->top_k);
         struct candidate *candidates = sampler->candidates;
         struct mass mass = { 0 };
         double temperature = (double)sampling->temperature;
         uint32_t n = 0;
         for (uint32_t i = 0; i < sampler->n; i++) {
-                struct candidate candidate =
-                        all ? (struct candidate){ .logit = logits[i], .id = i } : candidates[i];
+                struct candidate candidate = candidates[i];
                 candidate.weight = weight_of(((double)candidate.logit - (double)max) / temperature);
                 mass.all += candidate.weight;
                 if (candidate.weight < (double)sampling->min_p)
@@ -197,24 +219,24 @@ static uint32_t pick_from_top_p(struct sampler *sampler, double enough, double u
         return sampler->candidates[i].id;
 }
 
-static float log_probability(const float *logits, uint32_t n, uint32_t id, float max) {
+static float log_probability(const float *logits, uint32_t n, uint32_t id) {
+        float max = logits[likeliest(logits, NULL, n)];
         double sum = 0;
         for (uint32_t i = 0; i < n; i++)
                 sum += weight_of((double)logits[i] - (double)max);
         return (float)((double)logits[id] - (double)max - math_log(sum));
 }
 
-uint32_t sampler_draw(struct sampler *sampler, const float *logits, const struct sampling *sampling,
-                      uint64_t position, float *ret_logprob) {
-        uint32_t id = likeliest(logits, sampler->vocab_size);
-        float max = logits[id];
+uint32_t sampler_draw(struct sampler *sampler, const float *logits, const uint64_t *allowed,
+                      const struct sampling *sampling, uint64_t position, float *ret_logprob) {
+        uint32_t id = likeliest(logits, allowed, sampler->vocab_size);
         if (sampling->temperature > 0) {
                 double u = uniform(sampling->seed, position), top_p = (double)sampling->top_p;
-                struct mass mass = gather(sampler, logits, sampling, max);
+                struct mass mass = gather(sampler, logits, allowed, sampling, logits[id]);
                 id = top_p >= 1 ? pick_lazily(sampler, mass.kept, u)
                                 : pick_from_top_p(sampler, top_p * mass.all, u);
         }
         if (ret_logprob)
-                *ret_logprob = log_probability(logits, sampler->vocab_size, id, max);
+                *ret_logprob = log_probability(logits, sampler->vocab_size, id);
         return id;
 }

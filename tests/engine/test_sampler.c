@@ -37,7 +37,7 @@ static uint32_t draw_once(const float *logits, uint32_t n, const struct sampling
                           uint64_t position, float *ret_logprob) {
         struct sampler *sampler;
         assert_int_equal(sampler_new(n, &sampler), 0);
-        uint32_t id = sampler_draw(sampler, logits, sampling, position, ret_logprob);
+        uint32_t id = sampler_draw(sampler, logits, NULL, sampling, position, ret_logprob);
         sampler_free(sampler);
         return id;
 }
@@ -166,7 +166,7 @@ static void test_draws_follow_the_exact_probabilities(void **state) {
                 struct ranked ranked[N];
                 uint32_t counts[N] = { 0 }, n_kept = define(logits, N, &mixes[m], ranked);
                 for (uint64_t position = 0; position < DRAWS; position++)
-                        counts[sampler_draw(sampler, logits, &mixes[m], position, NULL)]++;
+                        counts[sampler_draw(sampler, logits, NULL, &mixes[m], position, NULL)]++;
                 double chi_square = 0, n_seen = 0;
                 for (uint32_t i = 0; i < n_kept; i++) {
                         double expected = ranked[i].p * DRAWS,
@@ -203,7 +203,7 @@ static void test_draws_are_those_of_the_definition(void **state) {
                 for (size_t m = 0; m < sizeof(mixes) / sizeof(*mixes); m++) {
                         uint32_t n_kept = define(logits, N, &mixes[m], ranked);
                         for (uint64_t position = 0; position < 30; position++)
-                                assert_int_equal(sampler_draw(sampler, logits, &mixes[m],
+                                assert_int_equal(sampler_draw(sampler, logits, NULL, &mixes[m],
                                                               position << 31, NULL),
                                                  defined_draw(ranked, n_kept, mixes[m].seed,
                                                               position << 31));
@@ -222,7 +222,7 @@ static void test_a_draw_depends_on_nothing_before_it(void **state) {
         assert_int_equal(sampler_new(5, &sampler), 0);
         uint32_t forward[64];
         for (uint64_t position = 0; position < 64; position++)
-                forward[position] = sampler_draw(sampler, logits, &sampling, position, NULL);
+                forward[position] = sampler_draw(sampler, logits, NULL, &sampling, position, NULL);
         for (uint64_t position = 64; position-- > 0;)
                 assert_int_equal(draw_once(logits, 5, &sampling, position, NULL),
                                  forward[position]);
@@ -231,6 +231,61 @@ static void test_a_draw_depends_on_nothing_before_it(void **state) {
         for (unsigned i = 1; i < 64; i++)
                 varies = varies || forward[i] != forward[0];
         assert_true(varies);
+        sampler_free(sampler);
+}
+
+/* A mask is the vocabulary without the others: the same draws as if only the allowed tokens were
+ * there, and those of no mask when all are. */
+static void test_a_mask_takes_the_others_out(void **state) {
+        (void)state;
+        enum { N = 1000 };
+        struct sampler *sampler;
+        assert_int_equal(sampler_new(N, &sampler), 0);
+        float logits[N], kept[N];
+        uint32_t ids[N];
+        uint64_t random = 5;
+        for (unsigned round = 0; round < 8; round++) {
+                uint64_t all[(N + 63) / 64], some[(N + 63) / 64] = { 0 };
+                memset(all, 0xff, sizeof(all));
+                uint32_t n_kept = 0;
+                for (uint32_t id = 0; id < N; id++) {
+                        random = random * UINT64_C(6364136223846793005) + 1442695040888963407u;
+                        logits[id] = (float)(random >> 40) * 0x1p-22f;
+                        /* From one token of five hundred to all but a few. */
+                        if ((random >> 20) % 512 >= 2u << round && n_kept + 1 < N - id)
+                                continue;
+                        some[id / 64] |= UINT64_C(1) << id % 64;
+                        ids[n_kept] = id;
+                        kept[n_kept++] = logits[id];
+                }
+                for (size_t m = 0; m < sizeof(mixes) / sizeof(*mixes); m++)
+                        for (uint64_t position = 0; position < 30; position++) {
+                                float logprob, masked_logprob;
+                                uint32_t id = sampler_draw(sampler, logits, NULL, &mixes[m],
+                                                           position, &logprob);
+                                assert_int_equal(sampler_draw(sampler, logits, all, &mixes[m],
+                                                              position, &masked_logprob),
+                                                 id);
+                                assert_memory_equal(&logprob, &masked_logprob, sizeof(logprob));
+                                id = sampler_draw(sampler, logits, some, &mixes[m], position,
+                                                  &masked_logprob);
+                                assert_int_equal(
+                                        id,
+                                        ids[draw_once(kept, n_kept, &mixes[m], position, NULL)]);
+                        }
+        }
+        /* The log probability stays that of all tokens. */
+        const float three[] = { 1, 3, 2 };
+        const uint64_t first_and_last = 5;
+        float logprob;
+        assert_int_equal(sampler_draw(sampler, logits, (const uint64_t[(N + 63) / 64]){ 1 },
+                                      &mixes[0], 0, NULL),
+                         0);
+        sampler_free(sampler);
+        assert_int_equal(sampler_new(3, &sampler), 0);
+        assert_int_equal(
+                sampler_draw(sampler, three, &first_and_last, &SAMPLING_DEFAULT, 0, &logprob), 2);
+        assert_true(fabs((double)logprob + log(1 + exp(1) + exp(-1))) < 1e-6);
         sampler_free(sampler);
 }
 
@@ -254,6 +309,7 @@ int main(void) {
                 cmocka_unit_test(test_draws_follow_the_exact_probabilities),
                 cmocka_unit_test(test_draws_are_those_of_the_definition),
                 cmocka_unit_test(test_a_draw_depends_on_nothing_before_it),
+                cmocka_unit_test(test_a_mask_takes_the_others_out),
                 cmocka_unit_test(test_a_vocabulary_of_one_always_draws_it),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
