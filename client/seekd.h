@@ -1,4 +1,4 @@
-/* libseekd: text completion by the local seekd daemon.
+/* libseekd: text completion and chat by the local seekd daemon.
  *
  * The short way, for a program that may wait:
  *

@@ -1,17 +1,11 @@
 /* One completion from options to exit code: connect, submit, stream, report. */
-#include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "client/seek/seek.h"
-
-#define PROGRESS_INTERVAL_MS 100
 
 static bool parse_class(const char *name, int *ret) {
         static const char *const names[] = { NULL, "interactive", "turn", "agent", "background" };
@@ -118,49 +112,6 @@ static void take_result(void *userdata, struct seekd_request *request,
         output->result = *result;
 }
 
-/* Dispatches until the request is over. An interrupt cancels it, which keeps what has come; a
- * second one is final. Returns whether there was one. */
-static bool wait_for_end(struct seekd_client *client, struct seekd_request *request,
-                         struct output *output, int signal_fd) {
-        bool interrupted = false;
-        while (!seekd_finished(request)) {
-                progress_show(&output->progress, client, request);
-                struct pollfd fds[] = {
-                        { seekd_fd(client), (short)seekd_events(client), 0 },
-                        { signal_fd, POLLIN, 0 },
-                };
-                poll(fds, 2, output->progress.enabled ? PROGRESS_INTERVAL_MS : -1);
-                struct signalfd_siginfo info;
-                if ((fds[1].revents & POLLIN) &&
-                    read(signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-                        progress_clear(&output->progress);
-                        if (interrupted)
-                                _exit(EXIT_INTERRUPTED);
-                        interrupted = true;
-                        seekd_cancel(request);
-                }
-                seekd_dispatch(client, 0);
-        }
-        progress_clear(&output->progress);
-        return interrupted;
-}
-
-/* What the end means for the exit code, when the daemon had no error to report. */
-static int exit_code_of_finish(int finish, bool interrupted) {
-        if (interrupted)
-                return EXIT_INTERRUPTED;
-        switch (finish) {
-        case SEEKD_FINISH_SHUTDOWN:
-                fputs("seek: the daemon stopped before the text was complete\n", stderr);
-                return EXIT_LOST;
-        case SEEKD_FINISH_SLOW_CONSUMER:
-                fputs("seek: the output was not read for too long; the daemon gave up\n", stderr);
-                return EXIT_LOST;
-        case SEEKD_FINISH_CANCELLED: return EXIT_FAILED;
-        default: return EXIT_DONE;
-        }
-}
-
 static int report(const struct generation *generation, const struct output *output,
                   bool interrupted) {
         const struct seekd_result *result = &output->result;
@@ -189,21 +140,16 @@ static int report(const struct generation *generation, const struct output *outp
 
 static int run_with(const struct generation *generation, struct seekd_client *client,
                     struct output *output) {
-        sigset_t signals;
-        sigemptyset(&signals);
-        sigaddset(&signals, SIGINT);
-        sigaddset(&signals, SIGTERM);
-        sigprocmask(SIG_BLOCK, &signals, NULL);
-        CLEANUP_CLOSE int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+        CLEANUP_CLOSE int signal_fd = open_signal_fd();
         if (signal_fd < 0)
-                return report_failure(SEEKD_E_SYSTEM, strerror(errno), generation->json);
+                return EXIT_FAILED;
 
         struct seekd_request *request;
         int code = seekd_submit(client, &generation->params, take_piece, take_result, output,
                                 &request);
         if (code < 0)
                 return report_failure(code, seekd_last_error(client), generation->json);
-        bool interrupted = wait_for_end(client, request, output, signal_fd);
+        bool interrupted = wait_for_end(client, request, &output->progress, signal_fd);
         return report(generation, output, interrupted);
 }
 

@@ -31,6 +31,8 @@ struct command {
         int (*run)(int argc, char **argv, const struct command *command);
 };
 
+extern const struct command command_ask;
+extern const struct command command_chat;
 extern const struct command command_complete;
 extern const struct command command_fim;
 extern const struct command command_status;
@@ -62,6 +64,9 @@ struct input {
 };
 bool read_input(const char *path, struct input *ret, int *ret_exit);
 void input_deinit(struct input *input);
+
+/* An answer to a person: some paragraphs after some thought. */
+#define ANSWER_TOKENS_DEFAULT 1024
 
 /* generation.c: what complete and fim share: options, streaming, progress, statistics. */
 #define STOP_STRINGS_MAX 16
@@ -109,7 +114,10 @@ enum generation_option {
                 "socket", required_argument, NULL, OPTION_SOCKET                                   \
         }
 #define GENERATION_HELP                                                                            \
-        "  --max-tokens N     at most N tokens; 0: until the context is full (default 128)\n"      \
+        "  --max-tokens N     at most N tokens; 0: until the context is full (default 128; ask "   \
+        "and "                                                                                     \
+        "chat:\n"                                                                                  \
+        "                     1024)\n"                                                             \
         "  --temperature T    0: always the likeliest token (default)\n"                           \
         "  --top-k N          draw from the N likeliest tokens; 0: all (default)\n"                \
         "  --top-p P          draw from the likeliest tokens that together reach P (default 1)\n"  \
@@ -141,3 +149,13 @@ struct progress_line {
 void progress_show(struct progress_line *line, const struct seekd_client *client,
                    const struct seekd_request *request);
 void progress_clear(struct progress_line *line);
+
+/* waiting.c: blocks SIGINT and SIGTERM and returns a descriptor that reads them; -1 after a
+ * message. */
+int open_signal_fd(void);
+/* Dispatches until the request is over. An interrupt cancels it, which keeps what has come; a
+ * second one is final. Returns whether there was one. */
+bool wait_for_end(struct seekd_client *client, struct seekd_request *request,
+                  struct progress_line *progress, int signal_fd);
+/* What the end means for the exit code, when the daemon had no error to report. */
+int exit_code_of_finish(int finish, bool interrupted);
