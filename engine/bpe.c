@@ -9,40 +9,16 @@
 #include "base/error.h"
 #include "engine/byte_alphabet.h"
 #include "engine/tokenizer.h"
-
-#define BPE_MERGED INT32_MIN
-#define RANK_NONE  UINT32_MAX
+#include "engine/vocabulary.h"
 
 /* As many merges as ids: each makes one vocabulary entry, and no known file has two ways to the
  * same one. */
 #define MERGES_MAX (1u << 20)
 
-/* At load factor 1/2 a run of this length does not happen by chance; a file made to collide is
- * refused instead of costing quadratic time. */
-#define PROBES_MAX 512
-
-static size_t slot_of(uint64_t pair, size_t mask) {
-        pair ^= pair >> 32;
-        pair *= UINT64_C(0xd6e8feb86659fd93);
-        pair ^= pair >> 32;
-        return (size_t)pair & mask;
-}
-
-static const struct bpe_merge *find_merge(const struct bpe *bpe, uint32_t left, uint32_t right) {
-        uint64_t pair = (uint64_t)left << 32 | right;
-        for (size_t i = slot_of(pair, bpe->mask);; i = (i + 1) & bpe->mask) {
-                const struct bpe_merge *merge = &bpe->merges[i];
-                if (merge->rank == RANK_NONE)
-                        return NULL;
-                if (merge->pair == pair)
-                        return merge;
-        }
-}
-
 static int insert_merge(struct bpe *bpe, const struct bpe_merge *merge, struct error *err) {
-        size_t i = slot_of(merge->pair, bpe->mask);
-        for (unsigned probes = 0; probes < PROBES_MAX; probes++, i = (i + 1) & bpe->mask) {
-                if (bpe->merges[i].rank == RANK_NONE) {
+        size_t i = bpe_slot(merge->pair, bpe->mask);
+        for (unsigned probes = 0; probes < BPE_PROBES_MAX; probes++, i = (i + 1) & bpe->mask) {
+                if (bpe->merges[i].rank == BPE_RANK_NONE) {
                         bpe->merges[i] = *merge;
                         return 0;
                 }
@@ -133,7 +109,7 @@ static int read_merges(struct bpe *bpe, json_t *vocab, json_t *merges, struct er
         if (!bpe->merges)
                 return error_set(err, -ENOMEM, "out of memory");
         for (size_t i = 0; i < capacity; i++)
-                bpe->merges[i] = (struct bpe_merge){ .rank = RANK_NONE };
+                bpe->merges[i] = (struct bpe_merge){ .rank = BPE_RANK_NONE };
         size_t i;
         json_t *merge;
         json_array_foreach(merges, i, merge) {
@@ -193,15 +169,55 @@ static int check_model(json_t *model, struct error *err) {
         return 0;
 }
 
-int bpe_read(struct bpe *ret, json_t *model, struct error *err) {
+static void insert_whole(struct bpe *bpe, uint32_t hash, uint32_t id) {
+        for (size_t i = 0; i < BPE_PROBES_MAX; i++) {
+                struct bpe_whole *whole = &bpe->whole[(hash + i) & bpe->whole_mask];
+                if (whole->id == TOKEN_NONE) {
+                        *whole = (struct bpe_whole){ hash, id };
+                        return;
+                }
+        }
+}
+
+/* Most pieces are one token; this finds out which those are by encoding every token. */
+static int find_wholes(struct bpe *bpe, struct error *err) {
+        const struct vocabulary *vocabulary = bpe->vocabulary;
+        CLEANUP(token_list_deinit) struct token_list ids = { 0 };
+        CLEANUP(bpe_scratch_deinit) struct bpe_scratch scratch = { 0 };
+        size_t capacity = 16;
+        while (capacity < 2 * (size_t)vocabulary->n_ids)
+                capacity *= 2;
+        bpe->whole_mask = capacity - 1;
+        bpe->whole = malloc(capacity * sizeof(*bpe->whole));
+        if (!bpe->whole)
+                return error_set(err, -ENOMEM, "out of memory");
+        for (size_t i = 0; i < capacity; i++)
+                bpe->whole[i] = (struct bpe_whole){ .id = TOKEN_NONE };
+        for (uint32_t id = 0; id < vocabulary->n_ids; id++) {
+                const struct vocabulary_entry *entry = &vocabulary->entries[id];
+                if (!entry->string || entry->n_bytes > BPE_SHORT_BYTES)
+                        continue;
+                ids.n = 0;
+                if (bpe_encode(bpe, &scratch, entry->bytes, entry->n_bytes, &ids) < 0)
+                        return error_set(err, -ENOMEM, "out of memory");
+                if (ids.n == 1 && ids.ids[0] == id)
+                        insert_whole(bpe, piece_hash(entry->bytes, entry->n_bytes), id);
+        }
+        return 0;
+}
+
+int bpe_read(struct bpe *ret, json_t *model, const struct vocabulary *vocabulary,
+             struct error *err) {
         int r = check_model(model, err);
         if (r < 0)
                 return r;
         json_t *vocab = json_object_get(model, "vocab");
-        struct bpe bpe = { 0 };
+        struct bpe bpe = { .vocabulary = vocabulary };
         r = read_bytes(&bpe, vocab, err);
         if (r == 0)
                 r = read_merges(&bpe, vocab, json_object_get(model, "merges"), err);
+        if (r == 0)
+                r = find_wholes(&bpe, err);
         if (r < 0) {
                 bpe_deinit(&bpe);
                 return r;
@@ -212,114 +228,6 @@ int bpe_read(struct bpe *ret, json_t *model, struct error *err) {
 
 void bpe_deinit(struct bpe *bpe) {
         free(bpe->merges);
+        free(bpe->whole);
         *bpe = (struct bpe){ 0 };
-}
-
-void bpe_scratch_deinit(struct bpe_scratch *scratch) {
-        free(scratch->symbols);
-        free(scratch->heap);
-        *scratch = (struct bpe_scratch){ 0 };
-}
-
-static int scratch_reserve(struct bpe_scratch *scratch, size_t n) {
-        if (n <= scratch->capacity)
-                return 0;
-        size_t capacity = scratch->capacity ? scratch->capacity : 64;
-        while (capacity < n)
-                capacity *= 2;
-        bpe_scratch_deinit(scratch);
-        scratch->symbols = malloc(capacity * sizeof(*scratch->symbols));
-        /* n - 1 pairs at first, and each of at most n - 1 merges adds two. */
-        scratch->heap = malloc(3 * capacity * sizeof(*scratch->heap));
-        if (!scratch->symbols || !scratch->heap) {
-                bpe_scratch_deinit(scratch);
-                return -ENOMEM;
-        }
-        scratch->capacity = capacity;
-        return 0;
-}
-
-static void heap_push(struct bpe_scratch *scratch, struct bpe_candidate candidate) {
-        size_t at = scratch->n_heap++;
-        while (at > 0 && scratch->heap[(at - 1) / 2].order > candidate.order) {
-                scratch->heap[at] = scratch->heap[(at - 1) / 2];
-                at = (at - 1) / 2;
-        }
-        scratch->heap[at] = candidate;
-}
-
-static struct bpe_candidate heap_pop(struct bpe_scratch *scratch) {
-        struct bpe_candidate *heap = scratch->heap;
-        struct bpe_candidate first = heap[0], last = heap[--scratch->n_heap];
-        size_t n = scratch->n_heap, at = 0;
-        for (;;) {
-                size_t child = 2 * at + 1;
-                if (child >= n)
-                        break;
-                if (child + 1 < n && heap[child + 1].order < heap[child].order)
-                        child++;
-                if (heap[child].order >= last.order)
-                        break;
-                heap[at] = heap[child];
-                at = child;
-        }
-        heap[at] = last;
-        return first;
-}
-
-static void offer_pair(const struct bpe *bpe, struct bpe_scratch *scratch, int32_t left) {
-        int32_t right = left < 0 ? -1 : scratch->symbols[left].next;
-        if (right < 0)
-                return;
-        const struct bpe_merge *merge =
-                find_merge(bpe, scratch->symbols[left].id, scratch->symbols[right].id);
-        if (merge)
-                heap_push(scratch,
-                          (struct bpe_candidate){ (uint64_t)merge->rank << 32 | (uint32_t)left,
-                                                  merge->merged });
-}
-
-static void apply(const struct bpe *bpe, struct bpe_scratch *scratch,
-                  const struct bpe_candidate *candidate) {
-        int32_t at = (int32_t)(uint32_t)candidate->order;
-        struct bpe_symbol *symbols = scratch->symbols, *left = &symbols[at];
-        if (left->next < 0) /* swallowed, or now the last */
-                return;
-        struct bpe_symbol *right = &symbols[left->next];
-        /* The pair may have changed since it was offered. */
-        const struct bpe_merge *merge = find_merge(bpe, left->id, right->id);
-        if (!merge || merge->merged != candidate->merged)
-                return;
-        left->id = candidate->merged;
-        left->next = right->next;
-        right->next = BPE_MERGED;
-        if (left->next >= 0)
-                symbols[left->next].previous = at;
-        offer_pair(bpe, scratch, left->previous);
-        offer_pair(bpe, scratch, at);
-}
-
-int bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece, size_t n,
-               struct token_list *ids) {
-        if (n == 0)
-                return 0;
-        int r = scratch_reserve(scratch, n);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < n; i++)
-                scratch->symbols[i] = (struct bpe_symbol){
-                        .id = bpe->byte_ids[(uint8_t)piece[i]],
-                        .previous = (int32_t)i - 1,
-                        .next = i + 1 < n ? (int32_t)i + 1 : -1,
-                };
-        scratch->n_heap = 0;
-        for (size_t i = 0; i + 1 < n; i++)
-                offer_pair(bpe, scratch, (int32_t)i);
-        while (scratch->n_heap > 0) {
-                struct bpe_candidate candidate = heap_pop(scratch);
-                apply(bpe, scratch, &candidate);
-        }
-        for (int32_t i = 0; i >= 0 && r == 0; i = scratch->symbols[i].next)
-                r = token_list_append(ids, &scratch->symbols[i].id, 1);
-        return r;
 }

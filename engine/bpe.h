@@ -1,50 +1,101 @@
 /* Byte-pair encoding of one piece: start from single bytes, then merge the neighbours of lowest
- * rank until none is left.
+ * rank until none is left; equal ranks merge left to right.
  *
- * Equal ranks merge left to right. n bytes cost O(n log n): a heap holds the pairs, a linked list
- * the symbols, so that a megabyte without a space stays cheap. struct bpe is immutable after
- * bpe_read(), any thread; a scratch serves one call at a time. */
+ * The merges are here, the work in bpe_encode.c. struct bpe is immutable after bpe_read(), any
+ * thread; a scratch serves one call at a time. */
 #pragma once
 
 #include <jansson.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/piece_cache.h"
+
 struct error;
 struct token_list;
 struct vocabulary;
+
+#define BPE_RANK_NONE UINT32_MAX
 
 struct bpe_merge {
         uint64_t pair; /* left id << 32 | right id */
         uint32_t rank, merged;
 };
 
+/* A token whose bytes, encoded as a piece, are that one token. */
+struct bpe_whole {
+        uint32_t hash, id;
+};
+
 struct bpe {
         uint32_t byte_ids[256]; /* TOKEN_NONE for bytes that UTF-8 never holds, where the vocabulary
                                    lacks them */
-        struct bpe_merge *merges; /* open addressing, [mask + 1] */
+        struct bpe_merge *merges; /* open addressing, [mask + 1]; rank BPE_RANK_NONE: empty */
         size_t mask;
+        const struct vocabulary *vocabulary;
+        struct bpe_whole *whole; /* open addressing, [whole_mask + 1]; id TOKEN_NONE: empty */
+        size_t whole_mask;
 };
 
-/* `model`: the "model" object of a tokenizer.json whose "vocab" vocabulary_read() has checked. */
-int bpe_read(struct bpe *ret, json_t *model, struct error *err);
+/* Every entry lies within so many slots of its hash. At load factor 1/2 no run of this length
+ * happens by chance; a file made to collide costs no more than this for each look-up. */
+#define BPE_PROBES_MAX 512
+
+/* `model`: the "model" object of a tokenizer.json whose "vocab" vocabulary_read() has checked and
+ * made `vocabulary` from, which must outlive `ret`. */
+int bpe_read(struct bpe *ret, json_t *model, const struct vocabulary *vocabulary,
+             struct error *err);
 void bpe_deinit(struct bpe *bpe);
 
+static inline size_t bpe_slot(uint64_t pair, size_t mask) {
+        pair ^= pair >> 32;
+        pair *= UINT64_C(0xd6e8feb86659fd93);
+        pair ^= pair >> 32;
+        return (size_t)pair & mask;
+}
+
+static inline const struct bpe_merge *bpe_find(const struct bpe *bpe, uint32_t left,
+                                               uint32_t right) {
+        uint64_t pair = (uint64_t)left << 32 | right;
+        size_t slot = bpe_slot(pair, bpe->mask);
+        for (size_t i = 0; i < BPE_PROBES_MAX; i++) {
+                const struct bpe_merge *merge = &bpe->merges[(slot + i) & bpe->mask];
+                if (merge->pair == pair && merge->rank != BPE_RANK_NONE)
+                        return merge;
+                if (merge->rank == BPE_RANK_NONE)
+                        break;
+        }
+        return NULL;
+}
+
+/* Up to here a linear search for the lowest rank beats a heap, and whole tokens are looked up. */
+#define BPE_SHORT_BYTES 48
+
+/* One byte or what it has merged with. */
 struct bpe_symbol {
         uint32_t id;
         int32_t previous, next; /* -1 = none; next == BPE_MERGED: swallowed by its left neighbour */
+        uint32_t rank, merged;  /* of the pair with the next symbol; rank BPE_RANK_NONE: no merge */
 };
 
-struct bpe_candidate {
-        uint64_t order; /* rank << 32 | index of the left symbol: lowest first */
-        uint32_t merged;
+/* A token found in a window: where its bytes start in the piece. */
+struct bpe_span {
+        size_t at;
+        uint32_t id;
 };
 
-/* Grows to the longest piece seen; zero-initialise. */
+struct bpe_spans {
+        struct bpe_span *spans;
+        size_t n, capacity;
+};
+
+/* Zero-initialise; grows to a window of a long piece. */
 struct bpe_scratch {
+        struct piece_cache cache;
         struct bpe_symbol *symbols;
-        struct bpe_candidate *heap;
+        uint64_t *heap; /* rank << 32 | index of the left symbol: lowest first */
         size_t n_heap, capacity;
+        struct bpe_spans window, following;
 };
 void bpe_scratch_deinit(struct bpe_scratch *scratch);
 

@@ -10,6 +10,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "engine/split_deepseek.h"
 #include "engine/split_pattern.h"
 
 /* A match may take this many steps, and so many more for each byte left in its piece: DeepSeek's
@@ -67,10 +68,14 @@ static int read_split(struct pretokenizer *pretokenizer, json_t *json, struct er
                 json_string_value(json_object_get(json_object_get(json, "pattern"), "Regex"));
         if (!regex)
                 return error_set(err, -EINVAL, "pattern: only Regex is supported");
-        int r = compile_split(regex, &pretokenizer->splits[pretokenizer->n_splits], err);
-        if (r == 0)
-                pretokenizer->n_splits++;
-        return r;
+        unsigned index = pretokenizer->n_splits;
+        int r = compile_split(regex, &pretokenizer->splits[index], err);
+        if (r < 0)
+                return r;
+        if (pretokenizer->n_deepseek == index && split_deepseek_is(regex, index))
+                pretokenizer->n_deepseek++;
+        pretokenizer->n_splits++;
+        return 0;
 }
 
 static int read_byte_level(json_t *json, struct error *err) {
@@ -112,8 +117,15 @@ int pretokenizer_read(struct pretokenizer *ret, json_t *json, struct error *err)
                                 error_prefix(err, "pretokenizers[%zu]", i);
                 }
         }
-        if (r < 0) {
+        if (r < 0)
                 error_prefix(err, "pre_tokenizer");
+        if (r == 0 && pretokenizer.n_deepseek == SPLIT_DEEPSEEK_PATTERNS &&
+            pretokenizer.n_splits == SPLIT_DEEPSEEK_PATTERNS) {
+                pretokenizer.classes = split_deepseek_classes();
+                if (!pretokenizer.classes)
+                        r = error_set(err, -ENOMEM, "out of memory");
+        }
+        if (r < 0) {
                 pretokenizer_deinit(&pretokenizer);
                 return r;
         }
@@ -124,6 +136,7 @@ int pretokenizer_read(struct pretokenizer *ret, json_t *json, struct error *err)
 void pretokenizer_deinit(struct pretokenizer *pretokenizer) {
         for (unsigned i = 0; i < pretokenizer->n_splits; i++)
                 pcre2_code_free(pretokenizer->splits[i]);
+        free(pretokenizer->classes);
         *pretokenizer = (struct pretokenizer){ 0 };
 }
 
@@ -142,9 +155,10 @@ static int piece_append(struct piece_list *list, size_t at, size_t n) {
         return 0;
 }
 
-void piece_list_deinit(struct piece_list *list) {
-        free(list->pieces);
-        *list = (struct piece_list){ 0 };
+void pieces_deinit(struct pieces *pieces) {
+        free(pieces->list.pieces);
+        free(pieces->previous.pieces);
+        *pieces = (struct pieces){ 0 };
 }
 
 static int match(const pcre2_code *split, const struct matcher *matcher, const char *piece,
@@ -183,26 +197,46 @@ static int split_piece(const pcre2_code *split, const struct matcher *matcher, c
         return 0;
 }
 
-int pretokenizer_split(const struct pretokenizer *pretokenizer, const char *text, size_t n,
-                       struct piece_list *ret, struct error *err) {
-        CLEANUP(piece_list_deinit) struct piece_list previous = { 0 };
+static int split_by_patterns(struct pieces *pieces, struct error *err) {
+        const struct pretokenizer *pretokenizer = pieces->pretokenizer;
         CLEANUP(matcher_deinit)
         struct matcher matcher = { pcre2_match_data_create(1, NULL),
                                    pcre2_match_context_create(NULL) };
-        ret->n = 0;
-        if (!matcher.data || !matcher.context || piece_append(ret, 0, n) < 0)
+        pieces->list.n = 0;
+        if (!matcher.data || !matcher.context || piece_append(&pieces->list, 0, pieces->n) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         for (unsigned i = 0; i < pretokenizer->n_splits; i++) {
-                struct piece_list pieces = previous;
-                previous = *ret;
-                *ret = pieces;
-                ret->n = 0;
-                for (size_t k = 0; k < previous.n; k++) {
-                        int r = split_piece(pretokenizer->splits[i], &matcher, text,
-                                            previous.pieces[k], ret, err);
+                struct piece_list list = pieces->previous;
+                pieces->previous = pieces->list;
+                pieces->list = list;
+                pieces->list.n = 0;
+                for (size_t k = 0; k < pieces->previous.n; k++) {
+                        int r = split_piece(pretokenizer->splits[i], &matcher, pieces->text,
+                                            pieces->previous.pieces[k], &pieces->list, err);
                         if (r < 0)
                                 return r;
                 }
         }
         return 0;
+}
+
+int pieces_start(struct pieces *pieces, const struct pretokenizer *pretokenizer, const char *text,
+                 size_t n, struct error *err) {
+        pieces->pretokenizer = pretokenizer;
+        pieces->text = text;
+        pieces->n = n;
+        pieces->at = pieces->next = 0;
+        return pretokenizer->classes ? 0 : split_by_patterns(pieces, err);
+}
+
+bool pieces_next(struct pieces *pieces, struct piece *ret) {
+        if (pieces->at == pieces->n)
+                return false;
+        const uint8_t *classes = pieces->pretokenizer->classes;
+        *ret = classes ? (struct piece){ (uint32_t)pieces->at,
+                                         (uint32_t)split_deepseek_next(classes, pieces->text,
+                                                                       pieces->n, pieces->at) }
+                       : pieces->list.pieces[pieces->next++];
+        pieces->at += ret->n;
+        return true;
 }

@@ -82,7 +82,7 @@ static int read_sections(struct tokenizer *tokenizer, json_t *root, struct error
                 r = vocabulary_read(&tokenizer->vocabulary, json_object_get(model, "vocab"), added,
                                     err);
         if (r == 0)
-                r = bpe_read(&tokenizer->bpe, model, err);
+                r = bpe_read(&tokenizer->bpe, model, &tokenizer->vocabulary, err);
         if (r == 0)
                 r = added_tokens_read(&tokenizer->added, added, &tokenizer->vocabulary, err);
         if (r == 0)
@@ -148,22 +148,21 @@ struct encoding {
         const struct tokenizer *tokenizer;
         unsigned flags;
         struct token_list *ids;
-        struct piece_list pieces;
+        struct pieces pieces;
         struct bpe_scratch scratch;
         struct error *err;
 };
 
 static void encoding_deinit(struct encoding *encoding) {
-        piece_list_deinit(&encoding->pieces);
+        pieces_deinit(&encoding->pieces);
         bpe_scratch_deinit(&encoding->scratch);
 }
 
 static int encode_text(struct encoding *encoding, const char *text, size_t n) {
         const struct tokenizer *tokenizer = encoding->tokenizer;
-        int r = pretokenizer_split(&tokenizer->pretokenizer, text, n, &encoding->pieces,
-                                   encoding->err);
-        for (size_t i = 0; i < encoding->pieces.n && r == 0; i++) {
-                struct piece piece = encoding->pieces.pieces[i];
+        int r = pieces_start(&encoding->pieces, &tokenizer->pretokenizer, text, n, encoding->err);
+        struct piece piece;
+        while (r == 0 && pieces_next(&encoding->pieces, &piece)) {
                 r = bpe_encode(&tokenizer->bpe, &encoding->scratch, text + piece.at, piece.n,
                                encoding->ids);
                 if (r < 0)
@@ -208,6 +207,7 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
         struct encoding encoding = {
                 .tokenizer = tokenizer, .flags = flags, .ids = ids, .err = err
         };
+        piece_cache_init(&encoding.scratch.cache, n);
         size_t n_before = ids->n;
         int r = encode_pass(&encoding, ADDED_FIRST, text, n);
         if (r < 0)
