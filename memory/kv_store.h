@@ -13,7 +13,7 @@
  *
  * Nothing here is trusted because it is on disk. See memory/README.md.
  *
- * Threads: any, but open and close. Callbacks run on the store's writer thread or, for reports
+ * Threads: any, but for open and close. Callbacks run on the store's writer thread or, for reports
  * about a read, on the reader's; they must not call back into the store, nor block. */
 #pragma once
 
@@ -112,7 +112,7 @@ struct kv_session {
  *   -EAGAIN  the queue is full: try again later    -EDQUOT  the disk budget, the owner's share or
  * the day's bytes are used up                        -EINVAL  against the rules above -ENOSPC  too
  * many sessions, or storing is suspended (full disk) Putting pages that are stored already does
- * nothing; a larger extent replaces the smaller ones that it covers, in one transaction. */
+ * nothing; a larger extent replaces the smaller ones that it covers. */
 int kv_store_put_extent(struct kv_store *store, const struct kv_extent *extent, kv_done *done,
                         void *context);
 int kv_store_put_frontier(struct kv_store *store, const struct kv_frontier *frontier, kv_done *done,
@@ -188,7 +188,7 @@ void kv_store_unpin(struct kv_store *store, uint64_t value);
 /* Forget: from the return on a miss; from disk soon, once no longer pinned. A page takes what hangs
  * on it along (a page without its predecessors is of no use). Unknown names are ignored. */
 void kv_store_delete(struct kv_store *store, const uint64_t *values, size_t n);
-void kv_store_delete_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES]);
+int kv_store_delete_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES]);
 
 /* Forgets all that a uid owns: values, queued writes, sessions. `done` (may be NULL) is called when
  * it is gone from the index on disk; unlinked bytes stay in the file until they are reused. */
