@@ -29,7 +29,8 @@ int fd_seal(int fd, unsigned seals) {
 }
 
 int file_map_open(const char *path, struct file_map *ret, struct error *err) {
-        CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+        /* O_NONBLOCK: opening a pipe would wait for its other end; it is refused below. */
+        CLEANUP_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
         if (fd < 0)
                 return error_errno(err, "%s", path);
 

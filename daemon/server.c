@@ -21,6 +21,9 @@
 
 #define TICK_MS 1000
 
+/* While a model loads the log has a line about it every so many ticks. */
+#define LOADING_LOG_TICKS 5
+
 /* After the drain timeout every request is told to end; this long they may take to say so to their
  * clients. */
 #define LAST_WORDS_MS 2000
@@ -291,12 +294,22 @@ static void on_signal(uv_signal_t *handle, int number) {
 
 /* -------- timers -------- */
 
+/* Asks the supervisor for patience, and logs a line now and then. */
+static void tick_loading(struct server *server) {
+        struct engine_thread_status status;
+        engine_thread_status(server->engine, &status);
+        notify_loading((double)status.load_permille / 1000, status.what);
+        if (++server->n_loading_ticks % LOADING_LOG_TICKS == 0)
+                log_info("loading model %s: %u %% (%s)", server->model_name,
+                         status.load_permille / 10, status.what);
+}
+
 static void on_tick(uv_timer_t *handle) {
         struct server *server = handle->data;
         if (!server->draining && !uv_is_active((uv_handle_t *)&server->listener_poll))
                 uv_poll_start(&server->listener_poll, UV_READABLE, on_listener);
         if (server->told_model == MODEL_LOADING)
-                notify_loading((double)server->told_permille / 1000, "loading");
+                tick_loading(server);
         if (server->told_model != MODEL_READY || server->draining)
                 return;
         struct engine_thread_status status;

@@ -53,6 +53,7 @@ struct server {
         /* Last told to clients and supervisor. */
         enum model_state told_model;
         uint32_t told_permille;
+        unsigned n_loading_ticks;
         uint64_t watched_turns;
         uint64_t told_status; /* digest of the status line's numbers */
 };

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "engine/model.h"
 #include "engine/pool.h"
+#include "engine/progress.h"
 #include "engine/safetensors.h"
 #include "engine/step.h"
 #include "engine/tokenizer.h"
@@ -20,9 +21,21 @@
 /* More threads than this only wait for each other on the models and machines we know. */
 #define THREADS_LIMIT 256
 
+/* Where the parts of loading begin, as shares of the whole. What takes long in a large model is
+ * reading: the headers of many files from a cold disk, then scales that are looked at. */
+#define AT_TOKENIZER 0.01
+#define AT_HASH      0.05
+#define AT_FILES     0.10
+#define AT_WEIGHTS   0.30
+#define AT_WORKSPACE 0.95
+
 static void report(const struct engine_options *options, double done, const char *what) {
         if (options->progress)
                 options->progress(options->userdata, done, what);
+}
+
+static struct progress part(const struct engine_options *options, double from, double to) {
+        return (struct progress){ options->progress, options->userdata, from, to };
 }
 
 static int choose_backend(enum backend_kind kind, const struct backend **ret, struct error *err) {
@@ -40,7 +53,7 @@ static int load_files(struct engine *e, const struct engine_options *options, st
         int r = model_config_read(options->model_dir, &e->config, err);
         if (r < 0)
                 return r;
-        report(options, 0.1, "reading tokenizer.json");
+        report(options, AT_TOKENIZER, "reading tokenizer.json");
         r = tokenizer_open(options->model_dir, &e->tokenizer, err);
         if (r < 0)
                 return r;
@@ -48,16 +61,17 @@ static int load_files(struct engine *e, const struct engine_options *options, st
                 return error_set(err, -EINVAL,
                                  "tokenizer.json has %u ids, config.json's vocab_size is %u",
                                  tokenizer_n_ids(e->tokenizer), e->config.vocab_size);
-        report(options, 0.4, "building the n-gram hash");
+        report(options, AT_HASH, "building the n-gram hash");
         r = engram_hash_init(&e->hash, &e->config, e->tokenizer, err);
         if (r < 0)
                 return r;
-        report(options, 0.7, "mapping weights");
-        r = checkpoint_open(options->model_dir, &e->checkpoint, err);
+        struct progress files = part(options, AT_FILES, AT_WEIGHTS),
+                        weights = part(options, AT_WEIGHTS, AT_WORKSPACE);
+        r = checkpoint_open(options->model_dir, &files, &e->checkpoint, err);
         if (r < 0)
                 return r;
         return weights_bind(&e->weights, e->checkpoint, &e->config, options->engram_rows != NULL,
-                            err);
+                            &weights, err);
 }
 
 static int open_engram(struct engine *e, const struct engram_rows *source, struct error *err) {
@@ -95,7 +109,7 @@ static int prepare(struct engine *e, const struct engine_options *options, struc
         kv_layout_init(&e->kv_layout, &e->config);
         frontier_layout_init(&e->frontier_layout, &e->config);
 
-        report(options, 0.8, "allocating the workspace");
+        report(options, AT_WORKSPACE, "allocating the workspace");
         int r = rope_frequencies_init(&e->rope, &e->config);
         if (r == 0)
                 r = pool_new(n_threads, &e->pool);

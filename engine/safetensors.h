@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct error;
+struct progress;
 
 enum dtype {
         DTYPE_F32,
@@ -37,8 +38,10 @@ struct tensor {
 
 struct checkpoint;
 
-/* Opens DIR/model.safetensors, or DIR/model.safetensors.index.json and the shards it names. */
-int checkpoint_open(const char *dir, struct checkpoint **ret, struct error *err);
+/* Opens DIR/model.safetensors, or DIR/model.safetensors.index.json and the shards it names. Of each
+ * file only the header is read. `progress` may be NULL. */
+int checkpoint_open(const char *dir, const struct progress *progress, struct checkpoint **ret,
+                    struct error *err);
 struct checkpoint *checkpoint_close(struct checkpoint *checkpoint); /* NULL-safe, returns NULL */
 
 /* NULL when there is none of that name. */

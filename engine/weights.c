@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "engine/progress.h"
 #include "engine/safetensors.h"
 
 /* Where names are built and tensors taken from; the first error sticks, so that a layer reads as a
@@ -273,7 +274,8 @@ static void count_skipped(const struct binder *b, struct tensors_skipped *skippe
 }
 
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
-                 const struct model_config *config, bool tables_optional, struct error *err) {
+                 const struct model_config *config, bool tables_optional,
+                 const struct progress *progress, struct error *err) {
         struct weights w = { 0 };
         struct binder b = { .checkpoint = checkpoint,
                             .err = err,
@@ -293,6 +295,9 @@ int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                 take_matrix(&b, "head.weight", DTYPE_BF16, config->vocab_size, config->hidden_size);
         w.norm = take_bf16(&b, "norm.weight", config->hidden_size);
         for (uint32_t l = 0; b.r == 0 && l < config->n_layers; l++) {
+                char what[48];
+                snprintf(what, sizeof(what), "checking layer %u of %u", l + 1, config->n_layers);
+                progress_report(progress, (double)l / config->n_layers, what);
                 w.layer[l].experts = w.experts + (size_t)l * config->n_experts;
                 bind_layer(&b, config, l, &w.layer[l]);
         }

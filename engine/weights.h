@@ -10,6 +10,7 @@
 
 struct checkpoint;
 struct error;
+struct progress;
 
 struct hc_weights {
         struct matrix fn;          /* [2 hc + hc hc][hc D] float32 */
@@ -77,7 +78,9 @@ struct weights {
 
 /* Every tensor of the architecture must be there with the right type and shape; the message names
  * the first that is not, or the first scale that is NaN. With `tables_optional` both planes of an
- * Engram table may be missing; its pointers are then NULL. */
+ * Engram table may be missing; its pointers are then NULL.
+ * `progress` may be NULL. */
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
-                 const struct model_config *config, bool tables_optional, struct error *err);
+                 const struct model_config *config, bool tables_optional,
+                 const struct progress *progress, struct error *err);
 void weights_unbind(struct weights *weights); /* safe on a zeroed struct */

@@ -370,7 +370,7 @@ static int describe_path(const char *path, struct subject *s, bool json, struct 
                 return r;
         struct checkpoint *checkpoint = NULL;
         if (S_ISDIR(st.st_mode)) {
-                r = checkpoint_open(path, &checkpoint, err);
+                r = checkpoint_open(path, NULL, &checkpoint, err);
                 if (r < 0 && r != -ENOENT)
                         return r;
         }

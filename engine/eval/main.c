@@ -208,6 +208,15 @@ static void show_progress(void *userdata, size_t done, size_t total) {
                 fprintf(stderr, "\n");
 }
 
+/* One line, rewritten; gone when the model is loaded. */
+static void show_loading(void *userdata, double done, const char *what) {
+        (void)userdata;
+        if (done < 1)
+                fprintf(stderr, "\r\033[Kloading: %3.0f %% (%s)", done * 100, what);
+        else
+                fprintf(stderr, "\r\033[K");
+}
+
 static int evaluate(const struct arguments *a, struct engine *engine, struct choices_file *choices,
                     struct error *err) {
         CLEANUP_FREE uint32_t *ids = NULL;
@@ -308,6 +317,8 @@ static int run(const struct arguments *a) {
                 return described < 0 ? EXIT_INPUT : EXIT_OK;
         }
         how.model_dir = a->model;
+        if (isatty(STDERR_FILENO))
+                how.progress = show_loading;
         if (a->chunk > 0)
                 how.batch_rows_max = a->chunk;
         int r = a->choices ? choices_file_open(a->choices, a->force, &choices, &err) : 0;

@@ -120,7 +120,7 @@ static void expect_exactly_the_tensors_of(const char *dir) {
         struct tensor_table table = { .config = &config };
         struct description d;
         if (model_config_read(dir, &config, &err) < 0 ||
-            checkpoint_open(dir, &checkpoint, &err) < 0)
+            checkpoint_open(dir, NULL, &checkpoint, &err) < 0)
                 fail_msg("%s", err.text);
         assert_int_equal(tensor_table_visit(&table, find, checkpoint), 0);
         describe(&table, &d);

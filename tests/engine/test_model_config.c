@@ -288,6 +288,46 @@ static void test_every_field_that_is_read_is_required(void **state) {
         expect_document_refused(json_object(), "model_type: missing");
 }
 
+static bool is_ignored(const char *field) {
+        static const char *const fields[] = { "attention_dropout", "initializer_range",
+                                              "use_cache" };
+        for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+                if (strcmp(field, fields[i]) == 0)
+                        return true;
+        return strncmp(field, "dspark_", 7) == 0;
+}
+
+/* Values of every type but the field's own; of arrays also the types of entries. */
+static void test_every_field_of_another_type_is_refused(void **state) {
+        (void)state;
+        static const struct {
+                json_type type;
+                const char *value;
+        } values[] = {
+                { JSON_NULL, "null" },        { JSON_TRUE, "true" },
+                { JSON_STRING, "\"1\"" },     { JSON_OBJECT, "{}" },
+                { JSON_OBJECT, "{\"a\":1}" }, { JSON_INTEGER, "9223372036854775807" },
+                { JSON_REAL, "1e308" },       { JSON_REAL, "-0.5" },
+                { JSON_ARRAY, "[[]]" },       { JSON_ARRAY, "[null]" },
+                { JSON_ARRAY, "[\"1\"]" },    { JSON_ARRAY, "[1.5]" },
+                { JSON_ARRAY, "[-1]" },       { JSON_ARRAY, "[9223372036854775807]" },
+        };
+        const char *name;
+        json_t *value;
+        json_object_foreach(json_object_get(released, "text_config"), name, value) {
+                if (is_ignored(name))
+                        continue;
+                for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+                        bool null_is_none = values[i].type == JSON_NULL &&
+                                (strcmp(name, "rope_scaling") == 0 ||
+                                 strcmp(name, "candidate_source_layer_id") == 0);
+                        bool same_type = json_is_boolean(value) && values[i].type == JSON_TRUE;
+                        if (!null_is_none && !same_type)
+                                expect_refused(name, values[i].value, name);
+                }
+        }
+}
+
 static void test_values_out_of_range_are_refused(void **state) {
         (void)state;
         static const char *const whole[] = { "vocab_size",
@@ -554,6 +594,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_other_quantisations_are_refused_by_name),
                 cmocka_unit_test(test_unknown_fields_are_refused_by_name),
                 cmocka_unit_test(test_every_field_that_is_read_is_required),
+                cmocka_unit_test(test_every_field_of_another_type_is_refused),
                 cmocka_unit_test(test_values_out_of_range_are_refused),
                 cmocka_unit_test(test_fixed_choices_are_refused_otherwise),
                 cmocka_unit_test(test_rope_scaling_is_yarn_or_nothing),

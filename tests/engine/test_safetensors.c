@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/error.h"
+#include "engine/progress.h"
 #include "engine/safetensors.h"
 
 static const char *model_dir;
@@ -131,9 +132,9 @@ static void test_a_lying_header_length_is_refused(void **state) {
         (void)state;
         expect_refused(image_new("{}", 0, 0), "header of 0 bytes");
         expect_refused(image_new("{}", 3, 0), "longer than the file (10 bytes)");
-        expect_refused(image_new("{}", 99999999, 0), "longer than the file");
-        expect_refused(image_new("{}", 100000001, 0), "2 to 100000000 are legal");
-        expect_refused(image_new("{}", UINT64_MAX, 0), "2 to 100000000 are legal");
+        expect_refused(image_new("{}", 33554432, 0), "longer than the file");
+        expect_refused(image_new("{}", 33554433, 0), "2 to 33554432 are legal");
+        expect_refused(image_new("{}", UINT64_MAX, 0), "2 to 33554432 are legal");
 }
 
 static void test_a_header_that_is_not_an_object_is_refused(void **state) {
@@ -273,7 +274,7 @@ static struct folder sharded(const char *index) {
 static void expect_folder_refused(struct folder folder, int code, const char *why) {
         struct error err = { 0 };
         struct checkpoint *checkpoint = NULL;
-        int r = checkpoint_open(folder.path, &checkpoint, &err);
+        int r = checkpoint_open(folder.path, NULL, &checkpoint, &err);
         folder_free(&folder);
         assert_null(checkpoint);
         assert_int_equal(r, code);
@@ -286,7 +287,7 @@ static void test_shards_are_joined_in_name_order(void **state) {
         struct folder folder = sharded("{\"metadata\":{\"total_size\":8},\"weight_map\":"
                                        "{\"b\":\"two.safetensors\",\"a\":\"one.safetensors\"}}");
         struct checkpoint *checkpoint = NULL;
-        assert_int_equal(checkpoint_open(folder.path, &checkpoint, NULL), 0);
+        assert_int_equal(checkpoint_open(folder.path, NULL, &checkpoint, NULL), 0);
         assert_int_equal(checkpoint_n_tensors(checkpoint), 2);
         assert_string_equal(checkpoint_tensor(checkpoint, 0)->name, "a");
         assert_string_equal(checkpoint_tensor(checkpoint, 1)->name, "b");
@@ -297,34 +298,99 @@ static void test_shards_are_joined_in_name_order(void **state) {
         folder_free(&folder);
 }
 
+#define MAP(entries) "{\"weight_map\":{" entries "}}"
+#define BOTH         "\"a\":\"one.safetensors\",\"b\":\"two.safetensors\""
+
+/* What only index and shards together show; test_shard_index.c has the rest. */
 static void test_an_index_that_lies_is_refused(void **state) {
         (void)state;
-#define MAP(entries) "{\"weight_map\":{" entries "}}"
-        expect_folder_refused(sharded(MAP("\"a\":\"../one.safetensors\"")), -EINVAL,
-                              "not a plain file name");
-        expect_folder_refused(sharded(MAP("\"a\":\"..\"")), -EINVAL, "not a plain file name");
-        expect_folder_refused(sharded(MAP("\"a\":\"./one.safetensors\"")), -EINVAL,
-                              "not a plain file name");
-        expect_folder_refused(sharded(MAP("\"a\":\"\"")), -EINVAL, "not a plain file name");
-        expect_folder_refused(sharded(MAP("\"a\":1")), -EINVAL, "is not a string");
-        expect_folder_refused(sharded(MAP("")), -EINVAL, "no weight_map");
-        expect_folder_refused(sharded("{"), -EINVAL, "line 1");
-        expect_folder_refused(sharded(MAP("\"a\":\"three.safetensors\"")), -ENOENT,
-                              "three.safetensors: No such file");
-        expect_folder_refused(sharded(MAP("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\"")),
-                              -EINVAL, "tensor 'b' is not in its shard 'one.safetensors'");
-        expect_folder_refused(sharded(MAP("\"a\":\"two.safetensors\",\"b\":\"one.safetensors\"")),
-                              -EINVAL, "is not in its shard");
-        struct folder folder = sharded(MAP("\"a\":\"one.safetensors\""));
-        folder_write_shard(&folder, "one.safetensors",
-                           "{" ENTRY("a", "U8", "[1]", 0, 1) "," ENTRY("x", "U8", "[1]", 1, 2) "}",
-                           2);
-        expect_folder_refused(folder, -EINVAL, "tensor 'x' of 'one.safetensors' is not listed");
-        folder = sharded(MAP("\"a\":\"one.safetensors\",\"b\":\"two.safetensors\""));
-        folder_write_shard(&folder, "two.safetensors",
-                           "{" ENTRY("a", "U8", "[1]", 0, 1) "," ENTRY("b", "U8", "[1]", 1, 2) "}",
-                           2);
-        expect_folder_refused(folder, -EINVAL, "tensor 'a' is in both");
+        static const struct {
+                const char *index;
+                int code;
+                const char *why;
+        } cases[] = {
+                { "{", -EINVAL, "model.safetensors.index.json: line 1" },
+                { MAP("\"a\":\"../one.safetensors\""), -EINVAL, "not a plain file name" },
+                { MAP("\"a\":\"three.safetensors\""), -ENOENT, "three.safetensors: No such file" },
+                { MAP("\"a\":\"one.safetensors\",\"b\":\"one.safetensors\""), -EINVAL,
+                  "tensor 'b' is not in its shard 'one.safetensors'" },
+                { MAP("\"a\":\"two.safetensors\",\"b\":\"one.safetensors\""), -EINVAL,
+                  "is not in its shard" },
+                { MAP(BOTH ",\"c\":\"two.safetensors\""), -EINVAL,
+                  "tensor 'c' is not in its shard 'two.safetensors'" },
+                { "{\"metadata\":{\"total_size\":9},\"weight_map\":{" BOTH "}}", -EINVAL,
+                  "metadata.total_size: 9 bytes, but the tensors of the shards have 8" },
+                { "{\"metadata\":{\"total_size\":0},\"weight_map\":{" BOTH "}}", -EINVAL,
+                  "metadata.total_size: 0 bytes" },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                expect_folder_refused(sharded(cases[i].index), cases[i].code, cases[i].why);
+}
+
+static void test_shards_that_contradict_the_index_are_refused(void **state) {
+        (void)state;
+        static const struct {
+                const char *index, *shard, *header;
+                size_t data_bytes;
+                const char *why;
+        } cases[] = {
+                { MAP("\"a\":\"one.safetensors\""), "one.safetensors",
+                  "{" ENTRY("a", "U8", "[1]", 0, 1) "," ENTRY("x", "U8", "[1]", 1, 2) "}", 2,
+                  "tensor 'x' of 'one.safetensors' is not listed" },
+                { MAP(BOTH), "two.safetensors",
+                  "{" ENTRY("a", "U8", "[1]", 0, 1) "," ENTRY("b", "U8", "[1]", 1, 2) "}", 2,
+                  "tensor 'a' is in both" },
+                { MAP(BOTH), "two.safetensors", "{}", 0, "tensor 'b' is not in its shard" },
+                { MAP(BOTH), "two.safetensors",
+                  "{" ENTRY("b", "F32", "[2]", 0, 8) "," ENTRY("c", "F32", "[1]", 4, 8) "}", 8,
+                  "two.safetensors: the data of tensor 'b' and tensor 'c' overlap" },
+                { MAP(BOTH), "two.safetensors", "{" ENTRY("b", "F32", "[2]", 0, 8) "}", 4,
+                  "two.safetensors: tensor 'b': offset 8 is past the end" },
+                { MAP(BOTH), "two.safetensors", "[]", 0, "two.safetensors: header is not" },
+        };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct folder folder = sharded(cases[i].index);
+                folder_write_shard(&folder, cases[i].shard, cases[i].header, cases[i].data_bytes);
+                expect_folder_refused(folder, -EINVAL, cases[i].why);
+        }
+}
+
+/* A pipe has no size, and opening one would wait for its other end. */
+static void test_what_is_not_a_file_is_refused(void **state) {
+        (void)state;
+        struct folder folder = sharded(MAP(BOTH));
+        char path[128];
+        snprintf(path, sizeof(path), "%s/two.safetensors", folder.path);
+        assert_int_equal(unlink(path), 0);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        expect_folder_refused(folder, -EINVAL, "two.safetensors: not a regular file");
+}
+
+static void test_an_index_of_a_billion_entries_is_refused_unread(void **state) {
+        (void)state;
+        struct folder folder = sharded(MAP(BOTH));
+        char path[128];
+        snprintf(path, sizeof(path), "%s/model.safetensors.index.json", folder.path);
+        assert_int_equal(truncate(path, 50000000000), 0); /* a hole: no disk is used */
+        expect_folder_refused(folder, -EINVAL, "50000000000 bytes (at most 33554432)");
+}
+
+static void note_progress(void *userdata, double done, const char *what) {
+        char *names = userdata;
+        assert_true(done >= 0.5 && done < 0.7);
+        strcat(strcat(names, what), " ");
+}
+
+static void test_progress_names_each_shard(void **state) {
+        (void)state;
+        struct folder folder = sharded(MAP(BOTH));
+        char names[128] = "";
+        struct progress progress = { note_progress, names, 0.5, 0.7 };
+        struct checkpoint *checkpoint = NULL;
+        assert_int_equal(checkpoint_open(folder.path, &progress, &checkpoint, NULL), 0);
+        checkpoint_close(checkpoint);
+        folder_free(&folder);
+        assert_string_equal(names, "one.safetensors two.safetensors ");
 }
 
 static void test_a_folder_without_a_checkpoint_is_refused(void **state) {
@@ -341,7 +407,7 @@ static void test_a_required_tensor_must_match_exactly(void **state) {
         (void)state;
         struct error err = { 0 };
         struct checkpoint *checkpoint = NULL;
-        assert_int_equal(checkpoint_open(model_dir, &checkpoint, &err), 0);
+        assert_int_equal(checkpoint_open(model_dir, NULL, &checkpoint, &err), 0);
         const struct tensor *tensor = NULL;
         const uint64_t shape[] = { 4096, 256 }, turned[] = { 256, 4096 };
         assert_int_equal(
@@ -389,6 +455,10 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_data_that_is_not_aligned_is_refused),
                 cmocka_unit_test(test_shards_are_joined_in_name_order),
                 cmocka_unit_test(test_an_index_that_lies_is_refused),
+                cmocka_unit_test(test_shards_that_contradict_the_index_are_refused),
+                cmocka_unit_test(test_what_is_not_a_file_is_refused),
+                cmocka_unit_test(test_an_index_of_a_billion_entries_is_refused_unread),
+                cmocka_unit_test(test_progress_names_each_shard),
                 cmocka_unit_test(test_a_folder_without_a_checkpoint_is_refused),
                 cmocka_unit_test(test_a_required_tensor_must_match_exactly),
         };
