@@ -16,6 +16,9 @@ void automaton_deinit(struct automaton *automaton) {
         *automaton = (struct automaton){ 0 };
 }
 
+/* What any pattern costs: for the blocks of memory that one needs. */
+#define AUTOMATON_STEPS_LEAST 1024
+
 static bool spend(size_t *steps, size_t n) {
         if (*steps < n) {
                 *steps = 0;
@@ -337,8 +340,11 @@ int automaton_from_pattern(const char *pattern, size_t n, size_t *steps, struct 
         if (!nfa)
                 return -ENOMEM;
         int r = -ENOTSUP;
-        if (spend(steps, n + NFA_STATES_MAX))
+        if (spend(steps, n + AUTOMATON_STEPS_LEAST)) {
                 r = pattern_compile(pattern, n, nfa);
+                if (!spend(steps, nfa->n))
+                        r = -ENOTSUP;
+        }
         if (r == 0)
                 r = automaton_from_nfa(nfa, steps, ret);
         free(nfa);

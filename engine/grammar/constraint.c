@@ -92,11 +92,6 @@ static void set(uint64_t *mask, uint32_t id) {
         mask[id / 64] |= UINT64_C(1) << id % 64;
 }
 
-static void clear(uint64_t *mask, uint32_t id) {
-        if (id != TRIE_NO_TOKEN)
-                mask[id / 64] &= ~(UINT64_C(1) << id % 64);
-}
-
 static void add(uint64_t *mask, const uint64_t *more, size_t n) {
         for (size_t i = 0; i < n; i++)
                 mask[i] |= more[i];
@@ -263,17 +258,14 @@ static bool all_in_strings(const struct constraint *constraint) {
 
 /* -------- masks -------- */
 
-/* Before a trigger: every token, also those that are no text, but what would end too early. NULL:
- * all without exception. */
+/* Before a trigger: every token, also those that are no text, but the end where it is too early.
+ * NULL: all without exception. */
 static const uint64_t *free_mask(struct constraint *constraint, const struct node *node) {
         const struct mask_trie *trie = constraint->trie;
-        if (node->free.may_end && node->free.trigger == SYMBOL_DSML)
+        if (node->free.may_end)
                 return NULL;
         memset(constraint->mask, 0xff, trie->n_words * sizeof(uint64_t));
-        if (!node->free.may_end)
-                clear(constraint->mask, trie->end_id);
-        if (node->free.trigger != SYMBOL_DSML)
-                clear(constraint->mask, trie->dsml_id);
+        constraint->mask[trie->end_id / 64] &= ~(UINT64_C(1) << trie->end_id % 64);
         return constraint->mask;
 }
 

@@ -11,6 +11,7 @@ enum root_phase { ROOT_VALUE, ROOT_DONE, ROOT_ENDED };
 enum object_phase { OBJECT_FIRST, OBJECT_NAME, OBJECT_COLON, OBJECT_VALUE, OBJECT_NEXT };
 enum array_phase { ARRAY_FIRST, ARRAY_VALUE, ARRAY_NEXT };
 enum loop_phase { LOOP_WORD, LOOP_VALUE };
+enum free_phase { FREE_LINE, FREE_BEGINNING, FREE_TAG };
 
 /* One step under way. */
 struct step {
@@ -155,9 +156,11 @@ static bool another_name_fits(const struct step *step, const struct thread *obje
 
 static bool word_fits(const struct step *step, const struct thread *loop, uint32_t word) {
         const struct node *node = node_at(step, loop->top.node);
-        if (word == node->loop.end)
-                return covers(loop->top.seen, node->loop.required) &&
-                        (!node->loop.some || loop->top.blanks > 0);
+        bool empty = loop->top.blanks == 0;
+        if (word == node->loop.end || (word == node->loop.end_empty && empty))
+                return covers(loop->top.seen, node->loop.required) && !(node->loop.some && empty);
+        if (word == node->loop.end_empty)
+                return false;
         return (node->loop.again || !bit(loop->top.seen, word)) &&
                 fits(step, loop->depth, step->grammar->lists[node->loop.values + word]);
 }
@@ -222,7 +225,10 @@ static void begin(struct step *step, const struct thread *under, uint32_t *link,
                 thread.top.b = node->loop.words.n;
                 break;
         case NODE_RAW: thread.top.kind = FRAME_RAW; break;
-        case NODE_FREE: thread.top.kind = FRAME_FREE; break;
+        case NODE_FREE:
+                thread.top.kind = FRAME_FREE;
+                thread.top.phase = FREE_BEGINNING;
+                break;
         default: return;
         }
         feed(step, thread);
@@ -485,7 +491,7 @@ static void feed_loop(struct step *step, struct thread *loop) {
                 return;
         if (!ends(step, &node->loop.words, top->a, top->c)) {
                 emit(step, loop);
-        } else if (top->a == node->loop.end) {
+        } else if (top->a == node->loop.end || top->a == node->loop.end_empty) {
                 emit_popped(step, loop);
         } else {
                 if (!node->loop.again)
@@ -530,7 +536,7 @@ static void feed_raw(struct step *step, struct thread *raw) {
         emit(step, raw);
 }
 
-/* `a`: the last byte was '<'. */
+/* The phase: within a line, at the beginning of one (or of the text), behind a '<' there. */
 static void feed_free(struct step *step, struct thread *thread) {
         const struct node *node = node_at(step, thread->top.node);
         if (step->symbol == SYMBOL_END) {
@@ -542,14 +548,16 @@ static void feed_free(struct step *step, struct thread *thread) {
                         emit(step, &ended);
                 return;
         }
-        bool opens = step->symbol == SYMBOL_DSML && thread->top.a == 1;
+        bool opens = step->symbol == SYMBOL_DSML && thread->top.phase == FREE_TAG;
         if (step->symbol == node->free.trigger && (node->free.trigger != SYMBOL_DSML || opens)) {
                 emit_popped(step, thread);
                 return;
         }
-        if (step->symbol == SYMBOL_DSML && node->free.trigger != SYMBOL_DSML)
-                return;
-        thread->top.a = step->symbol == '<';
+        bool begins = step->symbol == '\n' || step->symbol == SYMBOL_THINK_END;
+        if (step->symbol == '<' && thread->top.phase == FREE_BEGINNING)
+                thread->top.phase = FREE_TAG;
+        else
+                thread->top.phase = begins ? FREE_BEGINNING : FREE_LINE;
         emit(step, thread);
 }
 

@@ -3,8 +3,9 @@
 
 #include <stdint.h>
 
-/* Patterns of real schemas need a few hundred; `[a-z]{1,64}` needs 128. */
-#define NFA_STATES_MAX 2048
+/* Patterns of real schemas need a few hundred; `[a-z]{1,64}` needs 128 and `.{1,255}`, over UTF-8,
+ * some 10,000. */
+#define NFA_STATES_MAX 16384
 
 enum nfa_kind {
         NFA_BYTES,  /* a byte of low..high leads to next[0] */

@@ -14,7 +14,7 @@
 #define GROUPS_MAX 32
 /* Ranges of one class; \w negated has five. */
 #define RANGES_MAX 128
-/* Of a repetition, before the bound of states. */
+/* Of a repetition: more need more states than there are. */
 #define REPEAT_MAX NFA_STATES_MAX
 
 #define STATE_NONE UINT16_MAX

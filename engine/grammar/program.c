@@ -215,7 +215,7 @@ static uint16_t loop_height(const struct grammar *grammar, const struct node *no
         uint16_t least = node->loop.some ? HEIGHT_ENDLESS : 0;
         for (uint32_t i = 0; i < node->loop.words.n; i++) {
                 uint16_t value = height_of(grammar, grammar->lists[node->loop.values + i]);
-                if (i != node->loop.end && value < least)
+                if (i != node->loop.end && i != node->loop.end_empty && value < least)
                         least = value;
         }
         return above(height > least ? height : least);

@@ -85,15 +85,18 @@ struct node {
                 } array;
                 struct {
                         struct word_set words;
-                        uint32_t values; /* in lists, one for each word, NODE_NONE for `end` */
+                        uint32_t values; /* in lists, one for each word, NODE_NONE behind an end */
                         uint32_t end;    /* index of the word that ends */
-                        bool again;      /* a word may come more than once */
-                        bool some;       /* at least one value */
+                        uint32_t end_empty; /* of another one, when no value came; NODE_NONE */
+                        bool again;         /* a word may come more than once */
+                        bool some;          /* at least one value */
                         uint64_t required[SEEN_WORDS];
                 } loop;
                 struct {
-                        uint8_t trigger; /* SYMBOL_THINK_END, or SYMBOL_DSML behind a '<' */
-                        bool may_end;    /* the sequence may end before the trigger */
+                        /* SYMBOL_THINK_END, or SYMBOL_DSML behind a '<' at the beginning of the
+                         * text or of a line. */
+                        uint8_t trigger;
+                        bool may_end; /* the sequence may end before the trigger */
                 } free;
         };
 };

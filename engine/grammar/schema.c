@@ -486,6 +486,11 @@ static unsigned read_types(json_t *schema) {
         return types;
 }
 
+bool schema_may_be_string(json_t *schema) {
+        return json_is_object(schema) ? (read_types(schema) & TYPE_STRING) != 0
+                                      : json_is_true(schema);
+}
+
 static int add_types(struct compiler *compiler, struct node_list *list, json_t *schema,
                      unsigned types, const struct place *place) {
         int r = 0;

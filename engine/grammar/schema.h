@@ -72,6 +72,9 @@ void compiler_set_root(struct compiler *compiler, json_t *root);
 int schema_compile(struct compiler *compiler, json_t *schema, const struct place *place,
                    uint32_t *ret);
 
+/* Whether the types of a flat schema leave a string open. */
+bool schema_may_be_string(json_t *schema);
+
 /* The node of any value. */
 int schema_any(struct compiler *compiler, uint32_t *ret);
 

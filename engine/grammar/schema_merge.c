@@ -410,6 +410,12 @@ json_t *schema_flatten(struct compiler *compiler, json_t *schema, const struct p
                 return NULL;
         }
         for (unsigned n = 0; schema; n++) {
+                /* What refers to the same schema twice, again and again, is visited as often. */
+                if (compiler->merges_left-- == 0) {
+                        compiler->merges_left = 0;
+                        schema_error(compiler, place, -E2BIG, "there is too much to join");
+                        return NULL;
+                }
                 if (!json_is_object(schema) && !json_is_boolean(schema)) {
                         schema_error(compiler, place, -EINVAL,
                                      "a schema is an object or a boolean");
