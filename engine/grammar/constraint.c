@@ -258,6 +258,23 @@ static bool all_in_strings(const struct constraint *constraint) {
 
 /* -------- masks -------- */
 
+/* The free text that all threads are in, or that comes next; NULL when it is not. Free text never
+ * has alternatives. */
+static const struct node *free_text(const struct constraint *constraint) {
+        const struct grammar *grammar = constraint->grammar;
+        const struct frame *top = &constraint->threads[0].top;
+        const struct node *node = &grammar->nodes[top->node];
+        uint32_t element = 0;
+        if (top->kind == FRAME_FREE)
+                return node;
+        if (top->kind == FRAME_SEQUENCE)
+                element = top->a;
+        else if (top->kind != FRAME_ROOT || top->phase != 0 || node->kind != NODE_SEQUENCE)
+                return NULL;
+        const struct node *next = &grammar->nodes[grammar->lists[node->list.first + element]];
+        return next->kind == NODE_FREE ? next : NULL;
+}
+
 /* Before a trigger: every token, also those that are no text, but the end where it is too early.
  * NULL: all without exception. */
 static const uint64_t *free_mask(struct constraint *constraint, const struct node *node) {
@@ -293,10 +310,10 @@ static int fill(struct constraint *constraint) {
 
 int constraint_mask(struct constraint *constraint, const uint64_t **ret) {
         const struct mask_trie *trie = constraint->trie;
-        const struct frame *top = &constraint->threads[0].top;
+        const struct node *free_node = free_text(constraint);
         constraint->n_masks++;
-        if (top->kind == FRAME_FREE) {
-                *ret = free_mask(constraint, &constraint->grammar->nodes[top->node]);
+        if (free_node) {
+                *ret = free_mask(constraint, free_node);
                 return 0;
         }
         memset(constraint->mask, 0, trie->n_words * sizeof(uint64_t));
@@ -336,7 +353,7 @@ static const uint8_t *symbols_of(const struct constraint *constraint, uint32_t i
                 *one = SYMBOL_THINK_END;
         else if (trie->usable[id / 64] >> id % 64 & 1)
                 return (const uint8_t *)tokenizer_bytes(trie->tokenizer, id, ret_n);
-        else if (constraint->threads[0].top.kind == FRAME_FREE)
+        else if (free_text(constraint))
                 *one = SYMBOL_OTHER;
         else
                 return NULL;

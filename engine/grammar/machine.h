@@ -42,7 +42,8 @@ enum frame_kind {
 struct frame {
         uint32_t node;
         uint8_t kind;   /* enum frame_kind */
-        uint8_t phase;  /* of containers: what comes next; of texts: enum text_state */
+        uint8_t phase;  /* of containers: what comes next, 0 = the beginning; of texts: enum
+                           text_state */
         uint8_t blanks; /* since the last token of JSON */
         bool broken;    /* there was a line break among them */
         uint32_t a, b, c;
