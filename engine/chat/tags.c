@@ -48,7 +48,8 @@ static struct tag_match read_attributes(const symbol *symbols, size_t n, size_t 
         if (!read_word(symbols, n, &at, " name=\""))
                 return (struct tag_match){ TAG_NONE, 0, 0, 0 };
         for (size_t i = at; i < n; i++) {
-                bool control = symbols[i] < ' ' && (wanted & TAG_INVOKE);
+                /* No NUL anywhere: JSON libraries, ours too, do not take it in a key. */
+                bool control = symbols[i] < (wanted & TAG_INVOKE ? ' ' : 1);
                 if (symbols[i] >= SYMBOL_MARK || control || i - at > TAG_NAME_BYTES_MAX)
                         return (struct tag_match){ TAG_NONE, 0, 0, 0 };
                 for (size_t k = 0; symbols[i] == '"' && k < sizeof(ends) / sizeof(ends[0]); k++) {
