@@ -19,7 +19,6 @@
 #include "bench/bench.h"
 #include "bench/checkpoint_config.h"
 #include "bench/checkpoint_write.h"
-#include "engine/describe.h"
 #include "engine/tokenizer.h"
 
 #define SETS_MAX    256
@@ -143,15 +142,12 @@ static int find_tokenizer(const struct arguments *a, char path[PATH_MAX], struct
         return 0;
 }
 
-static void report(const struct arguments *a, const struct checkpoint_config *config,
-                   const struct checkpoint_plan *plan, double seconds) {
-        struct description d;
-        describe(&config->table, &d);
+static void report(const struct arguments *a, const struct checkpoint_plan *plan, double seconds) {
         if (a->json) {
                 json_auto_t *object = json_pack(
                         "{s:s?, s:I, s:I, s:I, s:I, s:I, s:b, s:f}", "out",
                         a->dry_run ? NULL : a->out, "files", (json_int_t)plan->n_shards, "tensors",
-                        (json_int_t)plan->n_tensors, "parameters", (json_int_t)d.all.parameters,
+                        (json_int_t)plan->n_tensors, "parameters", (json_int_t)plan->n_parameters,
                         "data_bytes", (json_int_t)plan->data_bytes, "file_bytes",
                         (json_int_t)plan->file_bytes, "written", !a->dry_run, "seconds", seconds);
                 json_dumpf(object, stdout, JSON_REAL_PRECISION(6));
@@ -160,7 +156,7 @@ static void report(const struct arguments *a, const struct checkpoint_config *co
         }
         printf("%s%s%zu files, %" PRIu64 " tensors, %" PRIu64 " parameters, %" PRIu64 " bytes",
                a->dry_run ? "" : a->out, a->dry_run ? "" : ": ", plan->n_shards, plan->n_tensors,
-               d.all.parameters, plan->file_bytes);
+               plan->n_parameters, plan->file_bytes);
         if (!a->dry_run && seconds > 0)
                 printf(", %.1f s, %.0f MB/s", seconds, (double)plan->file_bytes / seconds / 1e6);
         putchar('\n');
@@ -210,7 +206,7 @@ static int make(const struct arguments *a, struct checkpoint_config *config, str
         if (r == 0 && !a->dry_run)
                 r = write_plan(a, config, &plan, &map, err);
         if (r == 0)
-                report(a, config, &plan, (double)(clock_ns() - start) / (double)NS_PER_S);
+                report(a, &plan, (double)(clock_ns() - start) / (double)NS_PER_S);
         checkpoint_plan_deinit(&plan);
         return r;
 }

@@ -57,6 +57,7 @@ static int add_tensor(void *userdata, const struct tensor_entry *entry) {
         };
         memcpy(tensor->name, entry->name, sizeof(tensor->name));
         plan->n_tensors++;
+        plan->n_parameters += entry->parameters;
         plan->data_bytes += entry->bytes;
         return 0;
 }

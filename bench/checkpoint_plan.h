@@ -33,7 +33,7 @@ struct planned_shard {
 struct checkpoint_plan {
         struct planned_shard *shards;
         size_t n_shards;
-        uint64_t n_tensors, data_bytes, file_bytes; /* of all shards */
+        uint64_t n_tensors, n_parameters, data_bytes, file_bytes; /* of all shards */
 };
 
 int checkpoint_plan_make(const struct tensor_table *table, uint64_t seed,

@@ -1,8 +1,10 @@
 #include "engine/describe.h"
 
-#include "engine/formats.h"
-#include "engine/kv.h"
-#include "engine/model_config.h"
+#include <errno.h>
+#include <stdlib.h>
+
+#include "engine/model.h"
+#include "engine/step.h"
 
 static int count(void *userdata, const struct tensor_entry *entry) {
         struct description *d = userdata;
@@ -53,17 +55,31 @@ static void sum_active(struct description *d, const struct model_config *c) {
         leave_out(d, d->component[COMPONENT_ENGRAM_TABLES], rows - read, rows);
 }
 
-void describe(const struct tensor_table *table, struct description *ret) {
-        struct kv_layout kv;
-        struct frontier_layout frontier;
+/* An engine that has what its buffers are sized by, and nothing else. */
+static int measure_memory(struct description *d, const struct model_config *c) {
+        struct engine *engine = calloc(1, sizeof(*engine));
+        if (!engine)
+                return -ENOMEM;
+        engine->config = *c;
+        engine->rows_max = DESCRIBE_ROWS;
+        engine->hash.n_rows = (c->engram_ngram_max - 1) * c->engram_n_heads;
+        engine->engram_tables.code_bytes = c->engram_head_dim;
+        engine->engram_tables.scale_bytes = c->engram_head_dim / FP8_BLOCK;
+        kv_layout_init(&engine->kv_layout, c);
+        frontier_layout_init(&engine->frontier_layout, c);
+        d->kv_page_bytes = engine->kv_layout.page_bytes;
+        d->frontier_bytes = engine->frontier_layout.bytes;
+        d->workspace_bytes = workspace_measure(engine);
+        free(engine);
+        return 0;
+}
+
+int describe(const struct tensor_table *table, struct description *ret) {
         *ret = (struct description){ 0 };
         tensor_table_visit(table, count, ret);
         sum_text(ret);
         sum_active(ret, table->config);
-        kv_layout_init(&kv, table->config);
-        frontier_layout_init(&frontier, table->config);
-        ret->kv_page_bytes = kv.page_bytes;
-        ret->frontier_bytes = frontier.bytes;
+        return measure_memory(ret, table->config);
 }
 
 uint64_t describe_kv_bytes(const struct description *description, uint64_t n_tokens) {
@@ -80,12 +96,13 @@ uint64_t describe_resident(const struct description *description, enum placement
 }
 
 int64_t describe_room(const struct description *description, enum placement placement,
-                      uint64_t capacity, uint64_t workspace) {
-        uint64_t fixed =
-                describe_resident(description, placement) + workspace + description->frontier_bytes;
-        if (fixed > capacity)
+                      uint64_t capacity) {
+        uint64_t fixed = describe_resident(description, placement) + description->frontier_bytes;
+        if (description->workspace_bytes > capacity ||
+            fixed > capacity - description->workspace_bytes)
                 return -1;
         if (description->kv_page_bytes == 0) /* windows only: nothing grows */
                 return INT64_MAX;
-        return (int64_t)((capacity - fixed) / description->kv_page_bytes * KV_PAGE_TOKENS);
+        uint64_t left = capacity - description->workspace_bytes - fixed;
+        return (int64_t)(left / description->kv_page_bytes * KV_PAGE_TOKENS);
 }

@@ -23,9 +23,13 @@ struct description {
 
         uint64_t kv_page_bytes; /* all streams, for KV_PAGE_TOKENS tokens */
         uint64_t frontier_bytes;
+        uint64_t workspace_bytes; /* of a step of DESCRIBE_ROWS tokens on one thread */
 };
 
-void describe(const struct tensor_table *table, struct description *ret);
+#define DESCRIBE_ROWS 512 /* engine_open()'s default */
+
+/* 0 or -ENOMEM. */
+int describe(const struct tensor_table *table, struct description *ret);
 
 /* KV bytes of n tokens, whole pages. */
 uint64_t describe_kv_bytes(const struct description *description, uint64_t n_tokens);
@@ -41,7 +45,7 @@ enum placement {
 /* Weight bytes that then lie in the device's memory. */
 uint64_t describe_resident(const struct description *description, enum placement placement);
 
-/* Tokens of KV, in whole pages, for which `capacity` bytes have room beside the weights,
- * `workspace` bytes and one sequence's frontier. -1: not even those fit. */
+/* Tokens of KV, in whole pages, for which `capacity` bytes have room beside the weights, the
+ * workspace and one sequence's frontier. -1: not even those fit. */
 int64_t describe_room(const struct description *description, enum placement placement,
-                      uint64_t capacity, uint64_t workspace);
+                      uint64_t capacity);

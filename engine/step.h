@@ -80,9 +80,16 @@ struct workspace {
 
         void **block; /* everything above that is fixed in size, for freeing */
         size_t n_blocks;
+
+        bool measuring; /* buffers are only counted */
+        uint64_t measured;
 };
 
 int workspace_new(const struct engine *engine, struct workspace **ret); /* 0 or -ENOMEM */
+
+/* Bytes of what is fixed in size, with one worker; UINT64_MAX: more than can be counted. Of the
+ * engine it takes config, frontier_layout, hash.n_rows, engram_tables' row sizes and rows_max. */
+uint64_t workspace_measure(const struct engine *engine);
 struct workspace *workspace_free(struct workspace *workspace);
 
 /* Room for n_keys index keys per row and n_window_rows unpacked window rows in all. 0 or -ENOMEM.

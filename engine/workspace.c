@@ -17,6 +17,11 @@ static void *room(struct workspace *ws, size_t n, size_t bytes, int *failed) {
                 *failed = -ENOMEM;
                 return NULL;
         }
+        if (ws->measuring) {
+                if (__builtin_add_overflow(ws->measured, total, &ws->measured))
+                        *failed = -ENOMEM;
+                return NULL;
+        }
         void *p = aligned_alloc(64, (total + 127) & ~(size_t)63);
         if (!p) {
                 *failed = -ENOMEM;
@@ -151,6 +156,16 @@ static int worker_buffers(struct workspace *ws, const struct engine *e) {
         return failed;
 }
 
+static int buffers(struct workspace *ws, const struct engine *engine) {
+        size_t rows = engine->rows_max;
+        int r = residual_buffers(ws, &engine->config, rows);
+        if (r == 0)
+                r = attention_buffers(ws, engine, rows);
+        if (r == 0)
+                r = mlp_buffers(ws, engine, rows);
+        return r == 0 ? worker_buffers(ws, engine) : r;
+}
+
 int workspace_new(const struct engine *engine, struct workspace **ret) {
         unsigned n_workers = pool_n_workers(engine->pool);
         struct workspace *ws = calloc(1, sizeof(*ws));
@@ -159,22 +174,19 @@ int workspace_new(const struct engine *engine, struct workspace **ret) {
         ws->n_workers = n_workers;
         ws->worker = calloc(n_workers, sizeof(*ws->worker));
         ws->block = calloc(BLOCKS_MAX + 4 * (size_t)n_workers, sizeof(*ws->block));
-        int r = ws->worker && ws->block ? 0 : -ENOMEM;
-        size_t rows = engine->rows_max;
-        if (r == 0)
-                r = residual_buffers(ws, &engine->config, rows);
-        if (r == 0)
-                r = attention_buffers(ws, engine, rows);
-        if (r == 0)
-                r = mlp_buffers(ws, engine, rows);
-        if (r == 0)
-                r = worker_buffers(ws, engine);
+        int r = ws->worker && ws->block ? buffers(ws, engine) : -ENOMEM;
         if (r < 0) {
                 workspace_free(ws);
                 return r;
         }
         *ret = ws;
         return 0;
+}
+
+uint64_t workspace_measure(const struct engine *engine) {
+        struct worker_scratch worker = { 0 };
+        struct workspace ws = { .n_workers = 1, .worker = &worker, .measuring = true };
+        return buffers(&ws, engine) == 0 ? ws.measured : UINT64_MAX;
 }
 
 struct workspace *workspace_free(struct workspace *workspace) {

@@ -193,6 +193,9 @@ static void print_token(const struct description *d) {
         printf("  %-34s %18" PRIu64 "  %s\n", "weight bytes read to decode it", d->decode_bytes,
                bytes_text(d->decode_bytes, text));
         printf("  %-34s %18.4g\n", "KV bytes", (double)d->kv_page_bytes / KV_PAGE_TOKENS);
+        printf("\none step of %u tokens, one thread\n", DESCRIBE_ROWS);
+        printf("  %-34s %18" PRIu64 "  %s\n", "workspace bytes", d->workspace_bytes,
+               bytes_text(d->workspace_bytes, text));
         printf("\none sequence\n");
         printf("  %-34s %18" PRIu64 "  %s\n", "frontier bytes", d->frontier_bytes,
                bytes_text(d->frontier_bytes, text));
@@ -214,7 +217,7 @@ static void print_fit_row(const struct description *d, const char *name, uint64_
         printf("  %-22s", name);
         for (unsigned p = 0; p < N_PLACEMENTS; p++) {
                 char text[16];
-                printf(" %20s", room_text(describe_room(d, (enum placement)p, capacity, 0), text));
+                printf(" %20s", room_text(describe_room(d, (enum placement)p, capacity), text));
         }
         putchar('\n');
 }
@@ -310,7 +313,7 @@ static json_t *fit_row_json(const struct description *d, const char *device, uin
                                                         "without_experts" };
         json_t *tokens = json_object();
         for (unsigned p = 0; p < N_PLACEMENTS; p++) {
-                int64_t room = describe_room(d, (enum placement)p, capacity, 0);
+                int64_t room = describe_room(d, (enum placement)p, capacity);
                 json_object_set_new(tokens, keys[p], room < 0 ? json_null() : json_integer(room));
         }
         return json_pack("{s:s, s:I, s:o}", "device", device, "bytes", (json_int_t)capacity,
@@ -339,7 +342,7 @@ static json_t *files_json(const struct presence *p) {
 static int print_json(const struct subject *s, struct error *err) {
         const struct description *d = &s->description;
         json_auto_t *object = json_pack(
-                "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:o, s:o}",
+                "{s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:f, s:I, s:I, s:I, s:o, s:o}",
                 "architecture", s->config.architecture, "dense_format",
                 format_name(s->config.dense_format), "expert_format",
                 format_name(s->config.expert_format), "layers", layers_json(&s->config), "engram",
@@ -348,8 +351,8 @@ static int print_json(const struct subject *s, struct error *err) {
                 (json_int_t)d->active_parameters, "decode_bytes", (json_int_t)d->decode_bytes,
                 "kv_bytes_per_token", (double)d->kv_page_bytes / KV_PAGE_TOKENS, "kv_bytes_1m",
                 (json_int_t)describe_kv_bytes(d, TOKENS_1M), "frontier_bytes",
-                (json_int_t)d->frontier_bytes, "files", files_json(&s->presence), "fit",
-                fit_json(d));
+                (json_int_t)d->frontier_bytes, "workspace_bytes", (json_int_t)d->workspace_bytes,
+                "files", files_json(&s->presence), "fit", fit_json(d));
         if (!object || json_dumpf(object, stdout, 0) < 0)
                 return error_set(err, -ENOMEM, "out of memory");
         putchar('\n');
@@ -377,8 +380,10 @@ static int describe_path(const char *path, struct subject *s, bool json, struct 
         s->presence.checkpoint = checkpoint;
         if (checkpoint)
                 look_at_files(s);
-        describe(&s->table, &s->description);
-        if (json) {
+        r = describe(&s->table, &s->description);
+        if (r < 0) {
+                error_set(err, r, "out of memory");
+        } else if (json) {
                 r = print_json(s, err);
         } else {
                 print_architecture(s);

@@ -122,6 +122,39 @@ class Checkpoint(unittest.TestCase):
                 tops = {top["top"][0][0] for top in result["positions"]}
                 self.assertGreater(len(tops), 10)  # and does not always say the same
 
+    def describe(self, path):
+        run = subprocess.run([EVAL, "--model", path, "--describe", "--json"], capture_output=True, text=True)
+        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        return json.loads(run.stdout)
+
+    def test_a_configuration_alone_is_described(self):
+        released = self.describe(RELEASED)
+        self.assertEqual(released["total"]["bytes"], 510286023000)
+        self.assertEqual(released["components"]["engram_tables"]["bytes"], 202758032400)
+        self.assertEqual(released["components"]["routed_experts"]["bytes"], 288777830400)
+        self.assertEqual(released["components"]["attention"]["bytes"], 5069721600)
+        self.assertEqual(released["kv_bytes_per_token"], 890)
+        self.assertEqual([run["layers"] for run in released["layers"]][-1], [36, 39])
+        self.assertIsNone(released["files"])
+        fit = {row["device"]: row["kv_tokens"] for row in released["fit"]}
+        self.assertIsNone(fit["96 GiB"]["without_engram_tables"])
+        self.assertGreater(fit["24 GiB"]["without_experts"], 10**7)
+
+    def test_a_folder_is_described_with_what_its_files_hold(self):
+        folder = self.make("all", "--with-drafts")
+        whole = self.describe(folder)
+        self.assertEqual(whole["files"]["missing"], 0)
+        self.assertEqual(whole["files"]["described"], whole["total"]["tensors"])
+        self.assertEqual(whole["files"]["bytes"], whole["total"]["bytes"])
+        self.assertGreater(whole["components"]["draft_layers"]["bytes"], 0)
+        self.assertEqual((whole["dense_format"], whole["expert_format"]), ("FP8", "FP4"))
+        with open(os.path.join(folder, "config.json"), encoding="utf-8") as f:
+            config = json.load(f)
+        config["text_config"]["n_routed_experts"] += 1
+        with open(os.path.join(folder, "config.json"), "w", encoding="utf-8") as f:
+            json.dump(config, f)
+        self.assertEqual(self.describe(folder)["files"]["missing"], 6 * 12)  # one expert more in each layer
+
     def test_the_released_geometry_is_the_release_to_the_byte(self):
         run = self.run_bench("--like", "v4.1-flash", "--with-drafts", "--with-vision", "--dry-run", "--json", small=False)
         made = json.loads(run.stdout)

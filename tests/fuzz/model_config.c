@@ -57,7 +57,7 @@ static void check_description(const struct tensor_table *table) {
                 (uint64_t)table->parts.draft.n_layers * table->parts.draft.n_experts;
         if (experts > EXPERTS_LISTED_MAX)
                 return;
-        describe(table, &d);
+        demand(describe(table, &d) == 0);
         uint64_t sum = 0;
         for (unsigned i = 0; i < N_COMPONENTS; i++) {
                 demand(d.component[i].bytes < UINT64_C(1) << 62);
