@@ -113,8 +113,7 @@ static int read_choice(struct request *request, const struct chat *chat, const c
         if (strcmp(choice, "required") != 0 && !has_tool(chat, choice))
                 return refuse(&request->refusal, INVALID, field, "%s: no tool is called '%.64s'",
                               field, choice);
-        return refuse(&request->refusal, UNSUPPORTED, field, "%s: '%.64s' is not served", field,
-                      choice);
+        return 0; /* constrain_prepare() sees to it */
 }
 
 static int refuse_encoding(struct request *request, int code, const struct error *err) {

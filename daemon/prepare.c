@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/constrain.h"
 #include "daemon/conversation.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
@@ -121,9 +122,6 @@ static int check_served(struct request *request, const Seekd__V1__Generate *gene
         if (generate->session != 0)
                 return refuse(&request->refusal, UNSUPPORTED, "session",
                               "session: sessions are not served");
-        if (generate->json_schema.len > 0)
-                return refuse(&request->refusal, UNSUPPORTED, "json_schema",
-                              "json_schema: is not served");
         if (generate->sampling && generate->sampling->top_logprobs > 0)
                 return refuse(&request->refusal, UNSUPPORTED, "sampling.top_logprobs",
                               "sampling.top_logprobs: is not served");
@@ -204,7 +202,8 @@ static int prepare_generate(struct request *request, const struct engine *engine
                 request->deadline_ns = request->received_ns + generate->deadline_ms * NS_PER_MS;
         if (check_served(request, generate) < 0 || read_sampling(request, sampling) < 0 ||
             check_stops(request, stops, n_stops) < 0 ||
-            read_prompt(request, engine, generate) < 0 || check_length(request, engine) < 0)
+            read_prompt(request, engine, generate) < 0 || check_length(request, engine) < 0 ||
+            constrain_prepare(request, engine, generate) < 0)
                 return -1;
         if (text_stream_new(engine_tokenizer(engine), (const char *const *)stops, n_stops,
                             generate->echo_special && !request->answer, &request->text) < 0)

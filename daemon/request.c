@@ -5,6 +5,8 @@
 
 #include "base/clock.h"
 #include "daemon/answer_stream.h"
+#include "engine/grammar/constraint.h"
+#include "engine/grammar/grammar.h"
 #include "engine/text_stream.h"
 
 struct request *request_new(struct connection *connection, struct outlet *outlet, uint16_t type,
@@ -29,6 +31,8 @@ struct request *request_free(struct request *request) {
         arena_deinit(&request->arena);
         token_list_deinit(&request->tokens);
         text_stream_free(request->text);
+        constraint_free(request->constraint);
+        grammar_free(request->grammar);
         answer_stream_free(request->answer);
         outbox_deinit(&request->outbox);
         free(request->result);

@@ -26,6 +26,8 @@
 
 struct answer_stream;
 struct connection;
+struct constraint;
+struct grammar;
 struct outlet;
 struct sequence;
 struct text_stream;
@@ -76,11 +78,13 @@ struct request {
         struct token_list tokens; /* prompt, then what was generated */
         uint32_t n_prompt;
         struct text_stream *text;
+        struct grammar *grammar;      /* that the output is held to; NULL: anything */
         struct answer_stream *answer; /* of a conversation, else NULL */
 
         /* Engine thread. */
         uint64_t arrival;
-        struct sequence *sequence; /* NULL: waiting, or finished */
+        struct sequence *sequence;     /* NULL: waiting, or finished */
+        struct constraint *constraint; /* where the output is in its grammar */
         struct outbox outbox;
         bool finished;      /* its Done is in the outbox or in the ring */
         int finish_reason;  /* Seekd__V1__FinishReason, with `finished` */

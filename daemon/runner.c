@@ -14,6 +14,8 @@
 #include "daemon/outlet.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
+#include "engine/grammar/constraint.h"
+#include "engine/grammar/mask_trie.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
 
@@ -58,6 +60,7 @@ void runner_deinit(struct runner *runner) {
         runner->parts = NULL;
         runner->requests = NULL;
         runner->sampler = sampler_free(runner->sampler);
+        runner->vocabulary = mask_trie_free(runner->vocabulary);
 }
 
 void runner_add(struct runner *runner, struct request *request) {
@@ -175,14 +178,50 @@ static void isolate(struct runner *runner, size_t n_picks, int code, const struc
         }
 }
 
-static void draw(struct runner *runner, struct request *request, float *logits, uint64_t now_ns) {
+static int make_constraint(struct runner *runner, struct request *request, struct error *err) {
+        const struct model_config *config = engine_config(runner->engine);
+        int r = 0;
+        if (!runner->vocabulary)
+                r = mask_trie_new(engine_tokenizer(runner->engine), config->vocab_size,
+                                  config->eos_id, &runner->vocabulary);
+        if (r < 0)
+                return error_set(err, r, "out of memory");
+        return constraint_new(request->grammar, runner->vocabulary, &request->constraint, err);
+}
+
+/* The tokens that the request's grammar allows next, NULL = all. */
+static int find_allowed(struct runner *runner, struct request *request, const uint64_t **ret,
+                        struct error *err) {
+        *ret = NULL;
+        if (!request->grammar)
+                return 0;
+        int r = 0;
+        if (!request->constraint)
+                r = make_constraint(runner, request, err);
+        if (r < 0)
+                return r;
+        r = constraint_mask(request->constraint, ret);
+        if (r == -EILSEQ)
+                return error_set(err, r, "the grammar allows no token of the vocabulary");
+        return r < 0 ? error_set(err, r, "out of memory") : 0;
+}
+
+static void draw(struct runner *runner, struct request *request, const float *logits,
+                 uint64_t now_ns) {
         float logprob;
-        uint32_t forbidden =
-                request->answer ? answer_stream_forbidden(request->answer) : TOKEN_NONE;
-        if (forbidden != TOKEN_NONE)
-                logits[forbidden] = -INFINITY;
-        uint32_t id = sampler_draw(runner->sampler, logits, NULL, &request->sampling,
+        const uint64_t *allowed;
+        struct error err = { 0 };
+        if (find_allowed(runner, request, &allowed, &err) < 0) {
+                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, err.text, now_ns);
+                return;
+        }
+        uint32_t id = sampler_draw(runner->sampler, logits, allowed, &request->sampling,
                                    request->tokens.n, request->logprobs ? &logprob : NULL);
+        /* What the mask allows is taken, so only memory can be short. */
+        if (request->constraint && constraint_accept(request->constraint, id) < 0) {
+                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, "out of memory", now_ns);
+                return;
+        }
         bool is_eos = id == engine_config(runner->engine)->eos_id;
         bool is_special = tokenizer_is_special(engine_tokenizer(runner->engine), id);
         runner->n_generated_tokens++;

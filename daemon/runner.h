@@ -19,6 +19,7 @@
 struct batch_part;
 struct engine;
 struct error;
+struct mask_trie;
 struct request;
 struct sampler;
 
@@ -32,7 +33,8 @@ struct runner {
         struct engine *engine; /* borrowed */
         unsigned n_running_max;
         struct sampler *sampler;
-        float *logits; /* [n_running_max][vocab_size] */
+        struct mask_trie *vocabulary; /* made when the first request with a grammar comes */
+        float *logits;                /* [n_running_max][vocab_size] */
 
         struct request **requests; /* [RUNNER_REQUESTS_MAX], by arrival; owned until given back */
         size_t n_requests;
