@@ -489,7 +489,12 @@ static int add_answer(struct calls *calls, json_t *schema) {
         program(calls)->needs_dsml = chat->n_tools > 0;
         program(calls)->needs_think_end = chat->reasoning;
         r = finish(calls, NODE_SEQUENCE, &sequence, r, &program(calls)->root);
-        return r < 0 ? r : program_finish(program(calls), compiler->err);
+        if (r < 0)
+                return r;
+        r = program_finish(program(calls), compiler->err);
+        if (r < 0)
+                error_prefix(compiler->err, schema ? "json_schema: #" : "tools");
+        return r;
 }
 
 /* The tools' function objects, also inside {"type": "function", "function": ...}. */
