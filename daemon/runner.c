@@ -2,7 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <math.h>
+#include <float.h>
 #include <stdlib.h>
 
 #include "base/clock.h"
@@ -206,9 +206,12 @@ static int find_allowed(struct runner *runner, struct request *request, const ui
         return r < 0 ? error_set(err, r, "out of memory") : 0;
 }
 
-static void draw(struct runner *runner, struct request *request, const float *logits,
-                 uint64_t now_ns) {
+static void draw(struct runner *runner, struct request *request, float *logits, uint64_t now_ns) {
         float logprob;
+        uint32_t forbidden =
+                request->answer ? answer_stream_forbidden(request->answer) : TOKEN_NONE;
+        if (forbidden != TOKEN_NONE)
+                logits[forbidden] = -FLT_MAX; /* finite, as all logits are */
         const uint64_t *allowed;
         struct error err = { 0 };
         if (find_allowed(runner, request, &allowed, &err) < 0) {

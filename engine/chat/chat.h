@@ -80,9 +80,3 @@ int chat_encode(const struct chat_tokens *tokens, const struct chat *chat, struc
 
 /* Whether an answer behind these ids begins within reasoning. */
 bool chat_is_reasoning(const struct chat_tokens *tokens, const struct token_list *ids);
-
-/* Appends the beginning of an answer that calls a tool: up to the name, or with `name` (n bytes) up
- * to and including it. Put behind the reasoning, it leaves the model no choice but to call.
- * -ENOMEM. */
-int chat_encode_call(const struct chat_tokens *tokens, const char *name, size_t n,
-                     struct token_list *ids, struct error *err);

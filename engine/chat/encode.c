@@ -112,17 +112,13 @@ static void put_turn(const struct encoding *e, size_t i) {
                 put_header(e, i);
 }
 
-static struct scribe scribe_for(const struct chat_tokens *tokens, struct token_list *ids,
-                                struct error *err) {
-        return (struct scribe){
-                .tokens = tokens, .tags = chat_tags_of(tokens->dialect), .ids = ids, .err = err
-        };
-}
-
 int chat_encode(const struct chat_tokens *tokens, const struct chat *chat, struct token_list *ids,
                 struct error *err) {
         CLEANUP(turns_deinit) struct turns turns = { 0 };
-        CLEANUP(scribe_deinit) struct scribe scribe = scribe_for(tokens, ids, err);
+        CLEANUP(scribe_deinit)
+        struct scribe scribe = {
+                .tokens = tokens, .tags = chat_tags_of(tokens->dialect), .ids = ids, .err = err
+        };
         struct encoding e = {
                 .rules = rules_of(tokens), .chat = chat, .turns = &turns, .scribe = &scribe
         };
@@ -153,21 +149,4 @@ bool chat_is_reasoning(const struct chat_tokens *tokens, const struct token_list
                         return false;
         }
         return false;
-}
-
-int chat_encode_call(const struct chat_tokens *tokens, const char *name, size_t n,
-                     struct token_list *ids, struct error *err) {
-        CLEANUP(scribe_deinit) struct scribe scribe = scribe_for(tokens, ids, err);
-        size_t n_before = ids->n;
-        scribe_template(&scribe,
-                        "\n\n<" SCRIBE_DSML SCRIBE_CALLS ">\n<" SCRIBE_DSML SCRIBE_INVOKE
-                        " name=\"");
-        if (name) {
-                scribe_text(&scribe, (struct chat_text){ name, n });
-                scribe_string(&scribe, "\">\n");
-        }
-        int r = scribe_finish(&scribe);
-        if (r < 0)
-                ids->n = n_before;
-        return r;
 }

@@ -50,6 +50,7 @@ struct chat_parser {
         struct span keys[CHAT_PARAMETERS_MAX]; /* of the current call, in strings, escaped */
         size_t n_keys;
         struct bytes value;                     /* IN_JSON */
+        struct bytes escaped;                   /* scratch */
         struct bytes raw;                       /* of the current call */
         struct chat_call calls[CHAT_CALLS_MAX]; /* made when asked for */
 };
@@ -116,11 +117,10 @@ static void add_arguments(struct chat_parser *parser, const char *text, size_t n
 }
 
 static void add_escaped(struct chat_parser *parser, struct chat_text text) {
-        struct bytes escaped = { 0 };
-        json_text_escape(&escaped, text);
-        add_arguments(parser, escaped.data, escaped.n);
-        parser->failed |= escaped.failed;
-        bytes_deinit(&escaped);
+        parser->escaped.n = 0;
+        json_text_escape(&parser->escaped, text);
+        add_arguments(parser, parser->escaped.data, parser->escaped.n);
+        parser->failed |= parser->escaped.failed;
 }
 
 static struct chat_text string_at(const struct chat_parser *parser, struct span span) {
@@ -378,6 +378,7 @@ struct chat_parser *chat_parser_free(struct chat_parser *parser) {
         bytes_deinit(&parser->out);
         bytes_deinit(&parser->strings);
         bytes_deinit(&parser->value);
+        bytes_deinit(&parser->escaped);
         bytes_deinit(&parser->raw);
         free(parser);
         return NULL;

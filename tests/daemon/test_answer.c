@@ -79,7 +79,8 @@ static struct request *answered(const char *answer, bool reasoning, const char *
         bool stopped = false;
         size_t n = 0;
         while (n < ids.n && !stopped) {
-                struct token_delta delta = { .id = ids.ids[n++], .position = n };
+                struct token_delta delta = { .id = ids.ids[n], .position = n };
+                n++;
                 stopped = answer_stream_token(request->answer, request->text, &delta, hear, heard);
         }
         assert_int_equal(answer_stream_finish(request->answer, stopped ? NULL : request->text, n,

@@ -93,17 +93,6 @@ static json_t *encode(const struct chat_tokens *tokens, const json_t *question) 
         return answer;
 }
 
-static json_t *encode_call(const struct chat_tokens *tokens, const json_t *question) {
-        struct chat_text name = text_of(json_object_get(question, "name"));
-        struct token_list ids = { 0 };
-        struct error err = { 0 };
-        json_t *answer = chat_encode_call(tokens, name.data, name.n, &ids, &err) < 0
-                ? error_json(err.text)
-                : ids_json(&ids);
-        token_list_deinit(&ids);
-        return answer;
-}
-
 /* What the events told, which must agree with what the parser keeps. */
 struct told {
         struct bytes reasoning, content, arguments;
@@ -210,8 +199,6 @@ json_t *chat_answer(const struct chat_tokens *tokens, const json_t *question) {
                 own.dialect = strcmp(dialect, "v4") == 0 ? CHAT_V4 : CHAT_V41;
         if (strcmp(op, "encode") == 0)
                 return encode(&own, question);
-        if (strcmp(op, "call") == 0)
-                return encode_call(&own, question);
         if (strcmp(op, "parse") == 0 || strcmp(op, "parse_ids") == 0)
                 return parse(&own, question);
         return error_json("unknown op");

@@ -10,7 +10,6 @@ struct chat_tokens;
 /* Answers one question, an object with "op":
  *
  *   encode      dialect, messages, tools, response_format, thinking, effort -> {"ids"} or {"error"}
- *   call        dialect, name (or null) -> {"ids"}
  *   parse       reasoning, text, split (bytes a piece; 0 = all) -> {"reasoning", "content",
  * "calls", "incomplete", "raw"} parse_ids   reasoning, ids -> the same
  *
