@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/error.h"
+#include "daemon/answer_stream.h"
 #include "daemon/outlet.h"
 #include "daemon/request.h"
 #include "daemon/runner.h"
@@ -205,6 +206,21 @@ static void eight_clients_get_what_each_gets_alone(void **state) {
         assert_int_equal(world->runner.n_generated_tokens, 8 * 40);
 }
 
+static void a_call_that_is_forbidden_does_not_begin(void **state) {
+        struct world *world = *state;
+        generate(world, &world->clients[0], 0, 10, 1);
+        struct request *request = world->clients[0].request;
+        struct answer_options options = { .calls_forbidden = true };
+        uint32_t likeliest = fake_next(request->tokens.ids, request->tokens.n);
+        for (size_t i = 0; i < CHAT_MARKS; i++)
+                options.tokens.ids[i] = TOKEN_NONE;
+        options.tokens.ids[CHAT_DSML] = likeliest;
+        assert_int_equal(answer_stream_new(&options, &request->answer), 0);
+        run_until_idle(world, 1);
+        assert_int_equal(world->clients[0].n_ids, 1);
+        assert_int_not_equal(world->clients[0].ids[0], likeliest);
+}
+
 static void tokens_are_announced_once_before_they_are_computed(void **state) {
         struct world *world = *state;
         generate(world, &world->clients[0], 0, 300, 40);
@@ -331,6 +347,7 @@ static void a_lying_tail_costs_only_the_liar(void **state) {
 int main(void) {
         const struct CMUnitTest tests[] = {
                 WORLD_TEST(eight_clients_get_what_each_gets_alone),
+                WORLD_TEST(a_call_that_is_forbidden_does_not_begin),
                 WORLD_TEST(tokens_are_announced_once_before_they_are_computed),
                 WORLD_TEST(a_client_that_does_not_read_pauses_alone),
                 WORLD_TEST(clients_that_do_not_read_leave_their_places_to_others),
