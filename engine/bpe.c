@@ -15,17 +15,22 @@
  * same one. */
 #define MERGES_MAX (1u << 20)
 
+/* One in 16 pairs or fewer passes the filter by chance; it has 256 KiB for 128,000 merges. */
+#define FILTER_BITS_PER_SLOT 8
+
 static int insert_merge(struct bpe *bpe, const struct bpe_merge *merge, struct error *err) {
-        size_t i = bpe_slot(merge->pair, bpe->mask);
-        for (unsigned probes = 0; probes < BPE_PROBES_MAX; probes++, i = (i + 1) & bpe->mask) {
-                if (bpe->merges[i].rank == BPE_RANK_NONE) {
-                        bpe->merges[i] = *merge;
+        size_t hash = bpe_hash(merge->pair), bit = hash & bpe->filter_mask;
+        for (unsigned probes = 0; probes < BPE_PROBES_MAX; probes++) {
+                struct bpe_merge *slot = &bpe->merges[(hash + probes) & bpe->mask];
+                if (slot->rank == BPE_RANK_NONE) {
+                        *slot = *merge;
+                        bpe->filter[bit / 64] |= UINT64_C(1) << bit % 64;
                         return 0;
                 }
-                if (bpe->merges[i].pair == merge->pair)
+                if (slot->pair == merge->pair)
                         return error_set(err, -EINVAL,
                                          "model.merges[%u]: the same as model.merges[%u]",
-                                         merge->rank, bpe->merges[i].rank);
+                                         merge->rank, slot->rank);
         }
         return error_set(err, -EINVAL, "model.merges[%u]: too many merges share a hash slot",
                          merge->rank);
@@ -106,7 +111,9 @@ static int read_merges(struct bpe *bpe, json_t *vocab, json_t *merges, struct er
                 capacity *= 2;
         bpe->mask = capacity - 1;
         bpe->merges = malloc(capacity * sizeof(*bpe->merges));
-        if (!bpe->merges)
+        bpe->filter_mask = FILTER_BITS_PER_SLOT * capacity - 1;
+        bpe->filter = calloc((bpe->filter_mask + 1) / 64, sizeof(*bpe->filter));
+        if (!bpe->merges || !bpe->filter)
                 return error_set(err, -ENOMEM, "out of memory");
         for (size_t i = 0; i < capacity; i++)
                 bpe->merges[i] = (struct bpe_merge){ .rank = BPE_RANK_NONE };
@@ -179,7 +186,20 @@ static void insert_whole(struct bpe *bpe, uint32_t hash, uint32_t id) {
         }
 }
 
-/* Most pieces are one token; this finds out which those are by encoding every token. */
+static int is_whole(const struct bpe *bpe, uint32_t id, struct bpe_scratch *scratch,
+                    struct token_list *ids, bool *ret) {
+        const struct vocabulary_entry *entry = &bpe->vocabulary->entries[id];
+        if (bpe->forest.origins) {
+                *ret = bpe->forest.whole[id];
+                return 0;
+        }
+        ids->n = 0;
+        int r = bpe_encode_by_rank(bpe, scratch, entry->bytes, entry->n_bytes, ids);
+        *ret = r == 0 && ids->n == 1 && ids->ids[0] == id;
+        return r;
+}
+
+/* Most pieces are one token. Finds out which tokens those can be. */
 static int find_wholes(struct bpe *bpe, struct error *err) {
         const struct vocabulary *vocabulary = bpe->vocabulary;
         CLEANUP(token_list_deinit) struct token_list ids = { 0 };
@@ -195,12 +215,12 @@ static int find_wholes(struct bpe *bpe, struct error *err) {
                 bpe->whole[i] = (struct bpe_whole){ .id = TOKEN_NONE };
         for (uint32_t id = 0; id < vocabulary->n_ids; id++) {
                 const struct vocabulary_entry *entry = &vocabulary->entries[id];
-                if (!entry->string || entry->n_bytes > BPE_SHORT_BYTES)
+                if (!entry->string || entry->n_bytes == 0 || entry->n_bytes > BPE_SHORT_BYTES)
                         continue;
-                ids.n = 0;
-                if (bpe_encode(bpe, &scratch, entry->bytes, entry->n_bytes, &ids) < 0)
+                bool whole;
+                if (is_whole(bpe, id, &scratch, &ids, &whole) < 0)
                         return error_set(err, -ENOMEM, "out of memory");
-                if (ids.n == 1 && ids.ids[0] == id)
+                if (whole)
                         insert_whole(bpe, piece_hash(entry->bytes, entry->n_bytes), id);
         }
         return 0;
@@ -216,6 +236,8 @@ int bpe_read(struct bpe *ret, json_t *model, const struct vocabulary *vocabulary
         r = read_bytes(&bpe, vocab, err);
         if (r == 0)
                 r = read_merges(&bpe, vocab, json_object_get(model, "merges"), err);
+        if (r == 0 && bpe_forest_build(&bpe.forest, &bpe) < 0)
+                r = error_set(err, -ENOMEM, "out of memory");
         if (r == 0)
                 r = find_wholes(&bpe, err);
         if (r < 0) {
@@ -228,6 +250,8 @@ int bpe_read(struct bpe *ret, json_t *model, const struct vocabulary *vocabulary
 
 void bpe_deinit(struct bpe *bpe) {
         free(bpe->merges);
+        free(bpe->filter);
         free(bpe->whole);
+        bpe_forest_deinit(&bpe->forest);
         *bpe = (struct bpe){ 0 };
 }

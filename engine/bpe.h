@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/bpe_forest.h"
 #include "engine/piece_cache.h"
 
 struct error;
@@ -32,7 +33,11 @@ struct bpe {
                                    lacks them */
         struct bpe_merge *merges; /* open addressing, [mask + 1]; rank BPE_RANK_NONE: empty */
         size_t mask;
+        uint64_t *filter; /* a bit for each hash of a merge, [(filter_mask + 1) / 64]: small enough
+                             for a cache, and most pairs are none */
+        size_t filter_mask;
         const struct vocabulary *vocabulary;
+        struct bpe_forest forest;
         struct bpe_whole *whole; /* open addressing, [whole_mask + 1]; id TOKEN_NONE: empty */
         size_t whole_mask;
 };
@@ -47,19 +52,20 @@ int bpe_read(struct bpe *ret, json_t *model, const struct vocabulary *vocabulary
              struct error *err);
 void bpe_deinit(struct bpe *bpe);
 
-static inline size_t bpe_slot(uint64_t pair, size_t mask) {
+static inline size_t bpe_hash(uint64_t pair) {
         pair ^= pair >> 32;
         pair *= UINT64_C(0xd6e8feb86659fd93);
-        pair ^= pair >> 32;
-        return (size_t)pair & mask;
+        return (size_t)(pair ^ pair >> 32);
 }
 
 static inline const struct bpe_merge *bpe_find(const struct bpe *bpe, uint32_t left,
                                                uint32_t right) {
         uint64_t pair = (uint64_t)left << 32 | right;
-        size_t slot = bpe_slot(pair, bpe->mask);
+        size_t hash = bpe_hash(pair), bit = hash & bpe->filter_mask;
+        if (!(bpe->filter[bit / 64] >> bit % 64 & 1))
+                return NULL;
         for (size_t i = 0; i < BPE_PROBES_MAX; i++) {
-                const struct bpe_merge *merge = &bpe->merges[(slot + i) & bpe->mask];
+                const struct bpe_merge *merge = &bpe->merges[(hash + i) & bpe->mask];
                 if (merge->pair == pair && merge->rank != BPE_RANK_NONE)
                         return merge;
                 if (merge->rank == BPE_RANK_NONE)
@@ -78,26 +84,20 @@ struct bpe_symbol {
         uint32_t rank, merged;  /* of the pair with the next symbol; rank BPE_RANK_NONE: no merge */
 };
 
-/* A token found in a window: where its bytes start in the piece. */
-struct bpe_span {
-        size_t at;
-        uint32_t id;
-};
-
-struct bpe_spans {
-        struct bpe_span *spans;
-        size_t n, capacity;
-};
-
-/* Zero-initialise; grows to a window of a long piece. */
+/* Zero-initialise; grows to the longest piece. */
 struct bpe_scratch {
         struct piece_cache cache;
+        uint64_t *dead; /* for bpe_forest_encode(), [dead_capacity] */
+        size_t dead_capacity;
         struct bpe_symbol *symbols;
         uint64_t *heap; /* rank << 32 | index of the left symbol: lowest first */
         size_t n_heap, capacity;
-        struct bpe_spans window, following;
 };
 void bpe_scratch_deinit(struct bpe_scratch *scratch);
+
+/* By merging alone, as the definition says; without table, cache and forest. n >= 1. */
+int bpe_encode_by_rank(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
+                       size_t n, struct token_list *ids);
 
 /* Appends the ids of a piece of well-formed UTF-8, at most TOKENIZE_TEXT_MAX bytes. 0 or -ENOMEM.
  */

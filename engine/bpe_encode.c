@@ -1,5 +1,6 @@
-/* Three ways to the same ids, by length of the piece: a table of pieces that are one token, a
- * linear search for the lowest rank, and for long pieces a heap that slides over it in windows. */
+/* Ways to the same ids: a table of pieces that are one token, the cache of the call, the forest
+ * from left to right; and for files without a forest merging by rank, with a linear search for the
+ * lowest in short pieces, a heap in long ones. */
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -11,20 +12,11 @@
 
 #define BPE_MERGED INT32_MIN
 
-/* A window's heap stays in the second-level cache. */
-#define WINDOW_BYTES 2048u
-
-/* The next window starts this far before the end of one, at a token's start, and again so much
- * further ahead at each failed attempt. Twice what the longest token of DeepSeek has. */
-#define OVERLAP_BYTES    256u
-#define OVERLAP_ATTEMPTS 6
-
 void bpe_scratch_deinit(struct bpe_scratch *scratch) {
         piece_cache_deinit(&scratch->cache);
         free(scratch->symbols);
         free(scratch->heap);
-        free(scratch->window.spans);
-        free(scratch->following.spans);
+        free(scratch->dead);
         *scratch = (struct bpe_scratch){ 0 };
 }
 
@@ -138,28 +130,14 @@ static void apply(const struct bpe *bpe, struct bpe_scratch *scratch, uint64_t o
         offer_pair(bpe, scratch, at);
 }
 
-static int spans_append(struct bpe_spans *spans, size_t at, uint32_t id) {
-        if (spans->n == spans->capacity) {
-                size_t capacity = spans->capacity ? 2 * spans->capacity : WINDOW_BYTES;
-                struct bpe_span *grown = realloc(spans->spans, capacity * sizeof(*grown));
-                if (!grown)
-                        return -ENOMEM;
-                spans->spans = grown;
-                spans->capacity = capacity;
-        }
-        spans->spans[spans->n++] = (struct bpe_span){ at, id };
-        return 0;
-}
-
-/* The tokens of bytes [at, at + n) of a piece, by themselves. */
-static int encode_window(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
-                         size_t at, size_t n, struct bpe_spans *ret) {
+static int encode_by_heap(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
+                          size_t n, struct token_list *ids) {
         int r = scratch_reserve(scratch, n);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++)
                 scratch->symbols[i] = (struct bpe_symbol){
-                        .id = bpe->byte_ids[(uint8_t)piece[at + i]],
+                        .id = bpe->byte_ids[(uint8_t)piece[i]],
                         .previous = (int32_t)i - 1,
                         .next = i + 1 < n ? (int32_t)i + 1 : -1,
                 };
@@ -168,97 +146,39 @@ static int encode_window(const struct bpe *bpe, struct bpe_scratch *scratch, con
                 offer_pair(bpe, scratch, (int32_t)i);
         while (scratch->n_heap > 0)
                 apply(bpe, scratch, heap_pop(scratch));
-        ret->n = 0;
         for (int32_t i = 0; i >= 0 && r == 0; i = scratch->symbols[i].next)
-                r = spans_append(ret, at + (size_t)i, scratch->symbols[i].id);
+                r = token_list_append(ids, &scratch->symbols[i].id, 1);
         return r;
 }
 
-/* Whether two neighbouring tokens, encoded together, stay as they are. */
-static int stay_apart(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
-                      const struct bpe_span *left, const struct bpe_span *right, size_t right_end,
-                      bool *ret) {
-        struct bpe_spans both = { 0 };
-        int r = encode_window(bpe, scratch, piece, left->at, right_end - left->at, &both);
-        *ret = r == 0 && both.n == 2 && both.spans[0].id == left->id &&
-                both.spans[1].id == right->id && both.spans[1].at == right->at;
-        free(both.spans);
-        return r;
-}
-
-/* Whether `following`, encoded from the start of window.spans[cut] up to `end`, continues the
- * tokens before that. It does when the pair at the seam stays apart; the next token of the window
- * itself does. */
-static int continues(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
-                     size_t end, size_t cut, bool *ret) {
-        const struct bpe_span *window = scratch->window.spans;
-        const struct bpe_spans *following = &scratch->following;
-        size_t right_end = following->n > 1 ? following->spans[1].at : end;
-        if (following->spans[0].id == window[cut].id) {
-                *ret = true;
-                return 0;
+static int encode_by_forest(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
+                            size_t n, struct token_list *ids) {
+        size_t words = (n + 64) / 64;
+        if (words > scratch->dead_capacity) {
+                free(scratch->dead);
+                scratch->dead = malloc(words * sizeof(*scratch->dead));
+                scratch->dead_capacity = scratch->dead ? words : 0;
+                if (!scratch->dead)
+                        return -ENOMEM;
         }
-        return stay_apart(bpe, scratch, piece, &window[cut - 1], &following->spans[0], right_end,
-                          ret);
+        return bpe_forest_encode(bpe, piece, n, scratch->dead, ids);
 }
 
-static int append_spans(const struct bpe_spans *spans, size_t n, struct token_list *ids) {
-        int r = 0;
-        for (size_t i = 0; i < n && r == 0; i++)
-                r = token_list_append(ids, &spans->spans[i].id, 1);
-        return r;
-}
-
-/* Encodes the window behind the current one and makes it the current one, having appended the
- * tokens before it. *ret: false when no seam was found. */
-static int slide(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece, size_t n,
-                 size_t end, struct token_list *ids, bool *ret) {
-        struct bpe_spans *window = &scratch->window;
-        size_t cut = window->n;
-        *ret = false;
-        for (size_t attempt = 1; attempt <= OVERLAP_ATTEMPTS; attempt++) {
-                while (cut > 0 && window->spans[cut - 1].at + attempt * OVERLAP_BYTES > end)
-                        cut--;
-                if (cut < 2)
-                        return 0;
-                size_t at = window->spans[--cut].at;
-                size_t bytes = n - at < WINDOW_BYTES ? n - at : WINDOW_BYTES;
-                int r = encode_window(bpe, scratch, piece, at, bytes, &scratch->following);
-                if (r == 0)
-                        r = continues(bpe, scratch, piece, at + bytes, cut, ret);
-                if (r == 0 && *ret) {
-                        r = append_spans(window, cut, ids);
-                        struct bpe_spans swap = *window;
-                        *window = scratch->following;
-                        scratch->following = swap;
-                }
-                if (r < 0 || *ret)
-                        return r;
-        }
-        return 0;
-}
-
-/* Tokens are those of the whole piece exactly when each pair of neighbours, encoded by itself,
- * stays apart: the first merge across a boundary would be the lowest and leftmost in those two as
- * well. So windows can be encoded one after the other where that holds at the seam. Where no seam
- * is found (a file made for it), the piece is encoded in one. */
-static int encode_long(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
+int bpe_encode_by_rank(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
                        size_t n, struct token_list *ids) {
-        size_t n_before = ids->n, end = n < WINDOW_BYTES ? n : WINDOW_BYTES;
-        int r = encode_window(bpe, scratch, piece, 0, end, &scratch->window);
-        while (r == 0 && end < n) {
-                bool slid;
-                r = slide(bpe, scratch, piece, n, end, ids, &slid);
-                if (r == 0 && !slid) {
-                        ids->n = n_before;
-                        end = n;
-                        r = encode_window(bpe, scratch, piece, 0, n, &scratch->window);
-                } else if (r == 0) {
-                        size_t at = scratch->window.spans[0].at;
-                        end = n - at < WINDOW_BYTES ? n : at + WINDOW_BYTES;
-                }
-        }
-        return r < 0 ? r : append_spans(&scratch->window, scratch->window.n, ids);
+        if (n > BPE_SHORT_BYTES)
+                return encode_by_heap(bpe, scratch, piece, n, ids);
+        uint32_t found[BPE_SHORT_BYTES];
+        return token_list_append(ids, found, encode_short(bpe, piece, n, found));
+}
+
+/* Without the table and the cache. */
+static int encode_anew(const struct bpe *bpe, struct bpe_scratch *scratch, const char *piece,
+                       size_t n, struct token_list *ids) {
+        int r = -ENOENT;
+        if (bpe->forest.origins)
+                r = encode_by_forest(bpe, scratch, piece, n, ids);
+        return r == -ENOENT ? bpe_encode_by_rank(bpe, scratch, piece, n, ids) : r;
 }
 
 /* The id that the whole piece is, or TOKEN_NONE. */
@@ -282,16 +202,17 @@ int bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, const char *p
         if (n == 1)
                 return token_list_append(ids, &bpe->byte_ids[(uint8_t)piece[0]], 1);
         if (n > BPE_SHORT_BYTES)
-                return encode_long(bpe, scratch, piece, n, ids);
+                return encode_anew(bpe, scratch, piece, n, ids);
         uint32_t hash = piece_hash(piece, n);
         const struct cached_piece *cached = piece_cache_find(&scratch->cache, hash, piece, n);
         if (cached)
                 return token_list_append(ids, cached->ids, cached->n_ids);
-        uint32_t found[BPE_SHORT_BYTES];
-        size_t n_found = 1;
-        found[0] = find_whole(bpe, hash, piece, n);
-        if (found[0] == TOKEN_NONE)
-                n_found = encode_short(bpe, piece, n, found);
-        piece_cache_put(&scratch->cache, hash, piece, n, found, n_found);
-        return token_list_append(ids, found, n_found);
+        size_t n_before = ids->n;
+        uint32_t whole = find_whole(bpe, hash, piece, n);
+        int r = whole == TOKEN_NONE ? encode_anew(bpe, scratch, piece, n, ids)
+                                    : token_list_append(ids, &whole, 1);
+        if (r == 0)
+                piece_cache_put(&scratch->cache, hash, piece, n, ids->ids + n_before,
+                                ids->n - n_before);
+        return r;
 }
