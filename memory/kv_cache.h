@@ -1,0 +1,91 @@
+/* KV that outlives its request: what was computed for a prompt is kept in memory and on disk, and a
+ * later prompt that begins alike goes on from there.
+ *
+ *   lease   one running sequence's place in the tree of prefixes (memory/prefix.h). While it lives,
+ *           what it goes on from and what it has added stays.
+ *
+ * The engine thread calls everything here and nothing blocks it: what lies only on disk is read by
+ * the cache's own thread, which touches the lease's buffers and no node; the lease is LOADING until
+ * then. Pages and frontiers go to the disk in the background, as they come (memory/kv_store.h).
+ *
+ * Bytes are those that were given, verified where they came from disk; what fails is a miss. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/page_id.h"
+#include "memory/prefix.h"
+
+struct error;
+struct kv_cache;
+struct kv_lease;
+struct kv_store;
+
+struct kv_cache_config {
+        const struct page_key *key; /* copied */
+        struct page_id fingerprint; /* of page_format_fingerprint() */
+        size_t page_bytes, frontier_bytes;
+        uint64_t host_bytes;    /* memory for kept pages and frontiers; leases may hold it all */
+        struct kv_store *store; /* NULL: memory only; outlives the cache */
+};
+
+/* Takes what the store holds into the tree. 0 or -ENOMEM. */
+int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, struct error *err);
+
+/* NULL-safe, returns NULL. All leases ended before. */
+struct kv_cache *kv_cache_close(struct kv_cache *cache);
+
+enum kv_tier { KV_TIER_NONE, KV_TIER_HOST, KV_TIER_DISK };
+
+/* What a lookup found: for the client, in words of the protocol's CacheVerdict. */
+struct kv_verdict {
+        uint32_t n_reused; /* tokens that need not be computed */
+        enum kv_tier tier; /* the slowest that takes part */
+        enum prefix_end end;
+        uint32_t differs_at; /* with PREFIX_END_DIFFERENT; some tokens of both sides */
+        uint32_t n_prompt_ids, n_kept_ids;
+        uint32_t prompt_ids[PREFIX_SIDES_MAX], kept_ids[PREFIX_SIDES_MAX];
+};
+
+/* A place for a sequence that will compute ids[0..n): looks up what is kept of them. `owner`: uid;
+ * `subject` separates caches of one owner, NULL = "". 0 or -ENOMEM. */
+int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                   uint32_t n, struct kv_lease **ret);
+
+/* Ends it; what it added is kept, and on its way to the disk. NULL-safe, returns NULL. Waits for a
+ * read in flight. */
+struct kv_lease *kv_lease_end(struct kv_lease *lease);
+
+/* True: the bytes to go on from are in memory. False: they are being read; ask again. A read that
+ * fails shortens what is reused (the verdict says so then). */
+bool kv_lease_ready(struct kv_lease *lease);
+
+const struct kv_verdict *kv_lease_verdict(const struct kv_lease *lease);
+
+/* When ready and n_reused > 0: the full pages in order, and the frontier. Valid until the lease
+ * adds something or ends. */
+const uint8_t *const *kv_lease_pages(struct kv_lease *lease, uint32_t *ret_n);
+const uint8_t *kv_lease_frontier(struct kv_lease *lease);
+
+/* The sequence has computed ids[0..position). Next page to keep: the number of a full page whose
+ * bytes the caller then writes to the returned place, page_bytes of them, before the next call.
+ * NULL: nothing to write now (up to date, already kept, or no memory: then the lease keeps no
+ * more).
+ */
+uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                           uint32_t *ret_page);
+
+/* The same for the state at `position`, once its pages are added. NULL: already kept, or no memory.
+ */
+uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position);
+
+struct kv_cache_statistics {
+        uint64_t n_nodes, host_bytes, host_bytes_max;
+        uint64_t lookups, reused_tokens, asked_tokens;
+        uint64_t host_hits, disk_hits; /* lookups */
+        uint64_t evicted_nodes, refused_adds, failed_reads;
+};
+
+void kv_cache_statistics(const struct kv_cache *cache, struct kv_cache_statistics *ret);

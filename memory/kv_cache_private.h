@@ -1,0 +1,90 @@
+/* What the files of the KV cache share. */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "memory/kv_cache.h"
+#include "memory/kv_store.h"
+
+/* What a lease needs from disk. Owned by the lease; between kv_reader_add() and `done` only the
+ * reader touches it. */
+struct kv_read {
+        struct kv_page_read *page; /* in order, into buffers of their own */
+        size_t n_pages;
+        struct page_id frontier; /* with frontier_data */
+        const uint32_t *tail;
+        uint32_t n_tail;
+        uint8_t *frontier_data; /* NULL: not wanted */
+        size_t frontier_bytes;
+
+        size_t n_pages_read; /* results */
+        bool frontier_read;
+        atomic_bool done;
+        struct kv_read *next;
+};
+
+/* One thread that reads for all leases, first come first served. */
+struct kv_reader {
+        struct kv_store *store;
+        pthread_t thread;
+        pthread_mutex_t lock;
+        pthread_cond_t work, finished;
+        struct kv_read *first, **last;
+        bool running, stop;
+};
+
+int kv_reader_start(struct kv_reader *reader, struct kv_store *store); /* no store: no thread */
+void kv_reader_stop(struct kv_reader *reader);
+void kv_reader_add(struct kv_reader *reader, struct kv_read *read);
+void kv_reader_wait(struct kv_reader *reader, struct kv_read *read); /* until it is done */
+
+struct kv_cache {
+        struct page_key key;
+        struct page_id fingerprint;
+        struct prefix prefix;
+        uint64_t host_bytes_max;
+        uint64_t promised_bytes; /* of kv_cache_room(), not yet a node's */
+        struct kv_store *store;
+        struct kv_reader reader;
+        struct kv_cache_statistics statistics;
+};
+
+struct kv_lease {
+        struct kv_cache *cache;
+        struct prefix_node *root;
+        uint32_t *ids; /* [n] the prompt, for lookups and the reader */
+        uint32_t n;
+
+        struct prefix_node **page; /* [n_pages] the chain so far, each pinned */
+        uint32_t n_pages, capacity;
+        struct prefix_node *frontier; /* to go on from, pinned; NULL = from the start */
+        const uint8_t **data;         /* [capacity] */
+
+        struct kv_read read; /* of nodes without bytes: the last pages of the chain, and frontier */
+        uint32_t n_resident; /* pages before the first that is read */
+        bool loading;
+
+        uint32_t n_written;            /* pages that are on disk or queued */
+        struct prefix_node *unwritten; /* frontier that was added last, pinned; NULL = none */
+        bool keeps;                    /* false: could not keep a page, so nothing after it */
+        bool stores;                   /* false: the store takes no more of this lease */
+
+        struct kv_verdict verdict;
+};
+
+bool kv_lease_reserve(struct kv_lease *lease, uint32_t n_pages);
+
+/* Queues what was added for the disk. */
+void kv_lease_write(struct kv_lease *lease);
+
+bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node);
+
+/* Memory for a node's bytes within the budget, other nodes' bytes making room. NULL: no room.
+ * Then it becomes the node's, or is returned. */
+uint8_t *kv_cache_room(struct kv_cache *cache, size_t bytes);
+void kv_cache_fill(struct kv_cache *cache, struct prefix_node *node, uint8_t *room);
+void kv_cache_return(struct kv_cache *cache, uint8_t *room, size_t bytes); /* NULL-safe */
+
+/* Makes room on disk. False: there is nothing to delete. */
+bool kv_cache_shrink_disk(struct kv_cache *cache);

@@ -1,0 +1,261 @@
+/* One sequence's place in the tree: what it goes on from, what it adds. */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "memory/kv_cache_private.h"
+
+bool kv_lease_reserve(struct kv_lease *lease, uint32_t n) {
+        if (n <= lease->capacity)
+                return true;
+        uint32_t capacity = n > 2 * lease->capacity ? n : 2 * lease->capacity;
+        struct prefix_node **page = reallocarray(lease->page, capacity, sizeof(*page));
+        if (!page)
+                return false;
+        lease->page = page;
+        const uint8_t **data = reallocarray(lease->data, capacity, sizeof(*data));
+        if (!data)
+                return false;
+        lease->data = data;
+        lease->capacity = capacity;
+        return true;
+}
+
+static void let_go(struct kv_lease *lease) {
+        for (uint32_t i = 0; i < lease->n_pages; i++)
+                lease->page[i]->pins--;
+        if (lease->frontier)
+                lease->frontier->pins--;
+        lease->n_pages = 0;
+        lease->frontier = NULL;
+}
+
+/* -- looking up ----------------------------------------------------------------------------------
+ */
+
+static bool stored_tokens(void *context, struct prefix_node *node) {
+        struct kv_cache *cache = context;
+        uint32_t tokens[PAGE_TOKENS];
+        if (!cache->store ||
+            kv_store_read_tokens(cache->store, &node->id, tokens) != (int)node->n_tokens)
+                return false;
+        node->tokens = malloc(((size_t)node->n_tokens + 1) * sizeof(*tokens));
+        if (node->tokens)
+                memcpy(node->tokens, tokens, node->n_tokens * sizeof(*tokens));
+        return node->tokens != NULL;
+}
+
+static void write_verdict(struct kv_lease *lease, const struct prefix_match *match) {
+        struct kv_verdict *v = &lease->verdict;
+        *v = (struct kv_verdict){ .n_reused = match->position, .end = match->end };
+        v->tier = match->position == 0 ? KV_TIER_NONE
+                : lease->loading       ? KV_TIER_DISK
+                                       : KV_TIER_HOST;
+        if (match->end != PREFIX_END_DIFFERENT)
+                return;
+        const uint32_t max = sizeof(v->prompt_ids) / sizeof(*v->prompt_ids);
+        uint32_t left = lease->n - match->differs_at;
+        v->differs_at = match->differs_at;
+        v->n_prompt_ids = left < max ? left : max;
+        v->n_kept_ids = match->n_other;
+        memcpy(v->prompt_ids, lease->ids + match->differs_at,
+               v->n_prompt_ids * sizeof(*v->prompt_ids));
+        memcpy(v->kept_ids, match->other, v->n_kept_ids * sizeof(*v->kept_ids));
+}
+
+static void free_read(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
+        for (size_t i = 0; i < lease->read.n_pages; i++)
+                kv_cache_return(cache, lease->read.page[i].data, cache->prefix.page_bytes);
+        kv_cache_return(cache, lease->read.frontier_data, cache->prefix.frontier_bytes);
+        free(lease->read.page);
+        lease->read.page = NULL;
+        lease->read.n_pages = 0;
+        lease->read.frontier_data = NULL;
+}
+
+/* Buffers for what has no bytes in memory. False: no room for them. */
+static bool plan_read(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
+        struct kv_read *read = &lease->read;
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < lease->n_pages; i++)
+                n += !lease->page[i]->data;
+        read->page = calloc((size_t)n + 1, sizeof(*read->page));
+        if (!read->page)
+                return false;
+        for (uint32_t i = 0; i < lease->n_pages; i++) {
+                if (lease->page[i]->data)
+                        continue;
+                uint8_t *data = kv_cache_room(cache, cache->prefix.page_bytes);
+                if (!data)
+                        return false;
+                read->page[read->n_pages++] = (struct kv_page_read){
+                        .id = lease->page[i]->id,
+                        .tokens = lease->ids + (size_t)i * PAGE_TOKENS,
+                        .data = data,
+                };
+        }
+        if (!lease->frontier->data) {
+                read->frontier_data = kv_cache_room(cache, cache->prefix.frontier_bytes);
+                read->frontier_bytes = cache->prefix.frontier_bytes;
+                read->frontier = lease->frontier->id;
+                read->tail = lease->ids + (size_t)lease->n_pages * PAGE_TOKENS;
+                read->n_tail = lease->frontier->n_tokens;
+                if (!read->frontier_data)
+                        return false;
+        }
+        if (read->n_pages == 0 && !read->frontier_data)
+                free_read(lease);
+        return true;
+}
+
+/* Holds what a match goes on from. False: no memory; then the lease holds nothing. */
+static bool hold(struct kv_lease *lease, struct prefix_node *frontier) {
+        uint32_t n = (frontier->position - frontier->n_tokens) / PAGE_TOKENS;
+        if (!kv_lease_reserve(lease, n))
+                return false;
+        struct prefix_node *page = frontier->parent;
+        for (uint32_t i = n; i > 0; i--, page = page->parent)
+                (lease->page[i - 1] = page)->pins++;
+        lease->n_pages = n;
+        (lease->frontier = frontier)->pins++;
+        prefix_touch(&lease->cache->prefix, frontier);
+        if (plan_read(lease))
+                return true;
+        free_read(lease);
+        let_go(lease);
+        return false;
+}
+
+static void start(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
+        struct prefix_match match;
+        prefix_lookup(&cache->prefix, lease->root, lease->ids, lease->n, stored_tokens, cache,
+                      &match);
+        if (match.frontier && !hold(lease, match.frontier)) {
+                match.position = 0;
+                match.end = PREFIX_END_EVICTED;
+        }
+        lease->loading = lease->read.n_pages > 0 || lease->read.frontier_data;
+        write_verdict(lease, &match);
+        if (lease->loading)
+                kv_reader_add(&cache->reader, &lease->read);
+}
+
+int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                   uint32_t n, struct kv_lease **ret) {
+        struct kv_lease *lease = calloc(1, sizeof(*lease));
+        struct page_id root;
+        if (!lease)
+                return -ENOMEM;
+        lease->cache = cache;
+        lease->n = n;
+        lease->ids = malloc((size_t)n * sizeof(*ids));
+        page_id_root(&cache->key, &cache->fingerprint, owner, subject, &root);
+        lease->root = prefix_root(&cache->prefix, &root, owner);
+        if (!lease->ids || !lease->root) {
+                free(lease->ids);
+                free(lease);
+                return -ENOMEM;
+        }
+        memcpy(lease->ids, ids, (size_t)n * sizeof(*ids));
+        lease->root->pins++;
+        lease->keeps = true;
+        lease->stores = cache->store != NULL;
+        start(lease);
+        cache->statistics.lookups++;
+        cache->statistics.asked_tokens += n;
+        *ret = lease;
+        return 0;
+}
+
+/* Takes over what was read, front to back. True: all of it. */
+static bool attach(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
+        struct kv_read *read = &lease->read;
+        size_t at = 0;
+        bool all = read->n_pages_read == read->n_pages;
+        for (uint32_t i = 0; i < lease->n_pages && at < read->n_pages_read; i++) {
+                struct prefix_node *node = lease->page[i];
+                if (!page_id_equal(&node->id, &read->page[at].id))
+                        continue;
+                if (!node->data) { /* else another lease has read it meanwhile */
+                        kv_cache_fill(cache, node, read->page[at].data);
+                        read->page[at].data = NULL;
+                }
+                at++;
+        }
+        if (read->frontier_data && read->frontier_read && !lease->frontier->data) {
+                kv_cache_fill(cache, lease->frontier, read->frontier_data);
+                read->frontier_data = NULL;
+        }
+        return all && lease->frontier->data;
+}
+
+/* The first node that could not be read is no more, with all that hangs on it, unless another lease
+ * holds it. */
+static void forget_unread(struct kv_lease *lease) {
+        struct prefix_node *bad = lease->frontier;
+        for (uint32_t i = lease->n_pages; i > 0; i--)
+                if (!lease->page[i - 1]->data)
+                        bad = lease->page[i - 1];
+        lease->cache->statistics.failed_reads++;
+        let_go(lease);
+        bad->stored = false;
+        if (!prefix_in_use(bad))
+                prefix_forget(&lease->cache->prefix, bad);
+}
+
+bool kv_lease_ready(struct kv_lease *lease) {
+        if (!lease->loading)
+                return true;
+        if (!atomic_load(&lease->read.done))
+                return false;
+        lease->loading = false;
+        bool all = attach(lease);
+        free_read(lease);
+        if (all)
+                return true;
+        forget_unread(lease);
+        start(lease);
+        return !lease->loading;
+}
+
+const struct kv_verdict *kv_lease_verdict(const struct kv_lease *lease) {
+        return &lease->verdict;
+}
+
+const uint8_t *const *kv_lease_pages(struct kv_lease *lease, uint32_t *ret_n) {
+        for (uint32_t i = 0; i < lease->n_pages; i++)
+                lease->data[i] = lease->page[i]->data;
+        *ret_n = lease->n_pages;
+        return lease->data;
+}
+
+const uint8_t *kv_lease_frontier(struct kv_lease *lease) {
+        return lease->frontier ? lease->frontier->data : NULL;
+}
+
+struct kv_lease *kv_lease_end(struct kv_lease *lease) {
+        if (!lease)
+                return NULL;
+        struct kv_cache *cache = lease->cache;
+        if (lease->loading) {
+                kv_reader_wait(&cache->reader, &lease->read);
+                attach(lease);
+                free_read(lease);
+        }
+        kv_lease_write(lease);
+        if (cache->store)
+                kv_store_flush(cache->store);
+        let_go(lease);
+        if (--lease->root->pins == 0 && !lease->root->child)
+                prefix_forget(&cache->prefix, lease->root);
+        free(lease->ids);
+        free(lease->page);
+        free(lease->data);
+        free(lease);
+        return NULL;
+}

@@ -1,0 +1,178 @@
+/* What a lease keeps as its sequence goes on. */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "memory/kv_cache_private.h"
+
+static struct prefix_node *tip(const struct kv_lease *lease) {
+        return lease->n_pages > 0 ? lease->page[lease->n_pages - 1] : lease->root;
+}
+
+/* -- to the disk ---------------------------------------------------------------------------------
+ */
+
+/* Tries again once after making room. True: queued, or there already. */
+static bool accepted(struct kv_lease *lease, int (*put)(struct kv_lease *lease, void *what),
+                     void *what) {
+        int r = put(lease, what);
+        if (r == -EDQUOT && kv_cache_shrink_disk(lease->cache))
+                r = put(lease, what);
+        if (r != 0 && r != -EAGAIN)
+                lease->stores = false;
+        return r == 0;
+}
+
+static int put_extent(struct kv_lease *lease, void *what) {
+        return kv_store_put_extent(lease->cache->store, what, NULL, NULL);
+}
+
+static int put_frontier(struct kv_lease *lease, void *what) {
+        return kv_store_put_frontier(lease->cache->store, what, NULL, NULL);
+}
+
+/* Pages [n_written, n_written + n) as one extent. */
+static bool write_extent(struct kv_lease *lease, uint32_t n) {
+        uint32_t tokens[KV_EXTENT_PAGES_MAX * PAGE_TOKENS], first = lease->n_written;
+        struct kv_extent extent = {
+                .owner = lease->root->owner,
+                .position = first * PAGE_TOKENS,
+                .n_pages = n,
+                .parent = first > 0 ? lease->page[first - 1]->id : lease->root->id,
+                .tokens = tokens,
+        };
+        for (uint32_t i = 0; i < n; i++) {
+                const struct prefix_node *page = lease->page[first + i];
+                memcpy(tokens + (size_t)i * PAGE_TOKENS, page->tokens,
+                       sizeof(tokens[0]) * PAGE_TOKENS);
+                extent.page[i] = page->data;
+        }
+        return accepted(lease, put_extent, &extent);
+}
+
+/* The largest extent that may begin at this page number and holds no more than n pages: extents lie
+ * aligned to their size, so that the same pages always share one. */
+static uint32_t extent_pages(uint32_t page, uint32_t n) {
+        uint32_t size = KV_EXTENT_PAGES_MAX;
+        while (page % size != 0 || size > n)
+                size /= 2;
+        return size;
+}
+
+static bool can_write(const struct kv_lease *lease, uint32_t page) {
+        return lease->page[page]->data && lease->page[page]->tokens;
+}
+
+/* Whole extents as they fill; with `all` what is left too. */
+static void write_pages(struct kv_lease *lease, bool all) {
+        while (lease->stores && lease->n_written < lease->n_pages) {
+                uint32_t left = lease->n_pages - lease->n_written,
+                         n = extent_pages(lease->n_written, left);
+                if (kv_cache_is_stored(lease->cache, lease->page[lease->n_written])) {
+                        lease->n_written++;
+                        continue;
+                }
+                if (!all && n < KV_EXTENT_PAGES_MAX && left < KV_EXTENT_PAGES_MAX)
+                        return;
+                for (uint32_t i = 0; i < n; i++)
+                        if (!can_write(lease, lease->n_written + i))
+                                return;
+                if (!write_extent(lease, n))
+                        return;
+                lease->n_written += n;
+        }
+}
+
+static void write_frontier(struct kv_lease *lease) {
+        struct prefix_node *node = lease->unwritten;
+        if (!node)
+                return;
+        struct kv_frontier frontier = {
+                .owner = node->owner,
+                .position = node->position,
+                .chain = node->parent->id,
+                .tail = node->tokens,
+                .data = node->data,
+                .bytes = (uint32_t)lease->cache->prefix.frontier_bytes,
+        };
+        write_pages(lease, true); /* a state without its pages is of no use */
+        if (lease->stores && lease->n_written == lease->n_pages)
+                accepted(lease, put_frontier, &frontier);
+        lease->unwritten = NULL;
+        node->pins--;
+}
+
+void kv_lease_write(struct kv_lease *lease) {
+        write_frontier(lease);
+        write_pages(lease, true);
+}
+
+/* -- in memory -----------------------------------------------------------------------------------
+ */
+
+/* Gives a node its place for bytes. NULL: no room, and the lease keeps nothing more. */
+static uint8_t *add_data(struct kv_lease *lease, struct prefix_node *node, size_t bytes) {
+        uint8_t *data = kv_cache_room(lease->cache, bytes);
+        if (data) {
+                kv_cache_fill(lease->cache, node, data);
+                return data;
+        }
+        lease->keeps = false;
+        lease->cache->statistics.refused_adds++;
+        node->pins--;
+        if (!kv_cache_is_stored(lease->cache, node) && !prefix_in_use(node))
+                prefix_forget(&lease->cache->prefix, node);
+        return NULL;
+}
+
+uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                           uint32_t *ret_page) {
+        assert(!lease->loading);
+        write_frontier(lease);
+        write_pages(lease, false);
+        while (lease->keeps && position - tip(lease)->position >= PAGE_TOKENS) {
+                uint32_t number = lease->n_pages;
+                struct prefix_node *page = NULL;
+                if (kv_lease_reserve(lease, number + 1))
+                        page = prefix_page(&lease->cache->prefix, tip(lease),
+                                           ids + (size_t)number * PAGE_TOKENS);
+                if (!page) {
+                        lease->keeps = false;
+                        return NULL;
+                }
+                page->pins++;
+                if (!page->data && !kv_cache_is_stored(lease->cache, page)) {
+                        uint8_t *data = add_data(lease, page, lease->cache->prefix.page_bytes);
+                        if (data)
+                                lease->page[lease->n_pages++] = page;
+                        *ret_page = number;
+                        return data;
+                }
+                lease->page[lease->n_pages++] = page; /* another sequence was here */
+        }
+        return NULL;
+}
+
+uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position) {
+        assert(!lease->loading);
+        write_frontier(lease);
+        struct prefix_node *page = tip(lease);
+        if (!lease->keeps || position == 0 || position - page->position >= PAGE_TOKENS)
+                return NULL;
+        struct prefix_node *node = prefix_frontier(&lease->cache->prefix, page,
+                                                   ids + page->position, position - page->position);
+        if (!node) {
+                lease->keeps = false;
+                return NULL;
+        }
+        if (node->data || kv_cache_is_stored(lease->cache, node)) {
+                prefix_touch(&lease->cache->prefix, node);
+                return NULL;
+        }
+        node->pins++;
+        uint8_t *data = add_data(lease, node, lease->cache->prefix.frontier_bytes);
+        if (!data)
+                return NULL;
+        lease->unwritten = node;
+        return data;
+}

@@ -1,0 +1,132 @@
+/* What is remembered of which prompts: a tree of pages of tokens, with the states in which a
+ * sequence can go on.
+ *
+ *   root      a user's subject: the empty prefix; kept while anything hangs on it
+ *   page      PAGE_TOKENS tokens after its parent, and where the rows of these tokens are
+ *   frontier  a state at a position: the pages before it, then up to PAGE_TOKENS - 1 more tokens
+ *
+ * A node's bytes may lie in memory (`data`), on disk (`stored`), or both; a node with neither is
+ * forgotten with all that hangs on it. Going on at a frontier needs its bytes and those of all
+ * pages before it.
+ *
+ * All nodes with bytes in memory form one list by time of use. Using a prefix touches it from its
+ * end to its beginning, so that a node is never used less recently than what hangs on it: taking
+ * nodes from the old end takes leaves first and never an ancestor of something newer.
+ *
+ * Pure bookkeeping: no I/O, no clock, no thread. One thread at a time. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "memory/page_id.h"
+
+enum prefix_kind { PREFIX_ROOT, PREFIX_PAGE, PREFIX_FRONTIER };
+
+struct prefix_node {
+        enum prefix_kind kind;
+        struct page_id id;
+        uint32_t owner;    /* uid */
+        uint32_t position; /* tokens up to its end */
+        uint32_t n_tokens; /* root 0, page PAGE_TOKENS, frontier fewer */
+        uint32_t *tokens;  /* [n_tokens]; NULL: on disk only, not read yet */
+        uint8_t *data;     /* its bytes in memory, or NULL; owned */
+        bool stored;       /* its bytes are on disk */
+        uint32_t pins;     /* users that need `data` or the node itself to stay */
+        uint64_t used;     /* grows with each touch of the tree: when it was used last */
+
+        /* The tree's. */
+        struct prefix_node *parent;                  /* NULL for a root */
+        struct prefix_node *child, *previous, *next; /* first child; siblings */
+        struct prefix_node *older, *newer;           /* among nodes with data; both NULL without */
+        struct prefix_node *bucket_next;
+};
+
+/* Identities remembered of nodes that were forgotten, to tell "evicted" from "never seen": 32 KiB.
+ */
+#define PREFIX_FORGOTTEN 1024
+
+struct prefix {
+        const struct page_key *key; /* borrowed */
+        size_t page_bytes, frontier_bytes;
+        struct prefix_node **bucket;
+        size_t n_buckets, n_nodes;
+        struct prefix_node *oldest, *newest;
+        struct page_id *forgotten; /* [PREFIX_FORGOTTEN] a ring of the last ones */
+        size_t n_forgotten;
+        uint64_t data_bytes; /* of all `data` */
+        uint64_t n_touches;
+};
+
+int prefix_init(struct prefix *ret, const struct page_key *key, size_t page_bytes,
+                size_t frontier_bytes); /* 0 or -ENOMEM */
+void prefix_deinit(struct prefix *prefix);
+
+/* The root of this identity, made when missing. NULL: out of memory. */
+struct prefix_node *prefix_root(struct prefix *prefix, const struct page_id *id, uint32_t owner);
+
+/* A page or frontier below `parent` (a root or page) with these tokens; made when missing, without
+ * bytes. NULL: out of memory. */
+struct prefix_node *prefix_page(struct prefix *prefix, struct prefix_node *parent,
+                                const uint32_t tokens[PAGE_TOKENS]);
+struct prefix_node *prefix_frontier(struct prefix *prefix, struct prefix_node *parent,
+                                    const uint32_t *tail, uint32_t n_tail);
+
+/* A node as the disk knows it: identity and place, no tokens. NULL: its parent is unknown, or out
+ * of memory. */
+struct prefix_node *prefix_stored(struct prefix *prefix, enum prefix_kind kind,
+                                  const struct page_id *id, const struct page_id *parent,
+                                  uint32_t owner, uint32_t position, uint32_t n_tokens);
+
+struct prefix_node *prefix_find(struct prefix *prefix, const struct page_id *id);
+
+size_t prefix_data_bytes(const struct prefix *prefix,
+                         const struct prefix_node *node); /* its size */
+
+/* Gives a node its bytes (taken over, of malloc()) as the most recent one. */
+void prefix_set_data(struct prefix *prefix, struct prefix_node *node, uint8_t *data);
+
+/* Frees a node's bytes. It is forgotten with what hangs on it when they are not on disk either. */
+void prefix_drop_data(struct prefix *prefix, struct prefix_node *node);
+
+/* Forgets a node and what hangs on it. Nothing of it may be pinned. */
+void prefix_forget(struct prefix *prefix, struct prefix_node *node);
+
+/* True: something in this subtree is pinned. */
+bool prefix_in_use(const struct prefix_node *node);
+
+/* `node` and what is before it become the most recently used, the root last. */
+void prefix_touch(struct prefix *prefix, struct prefix_node *node);
+
+/* The node whose bytes should go first: the least recently used one that nobody needs. NULL: none.
+ */
+struct prefix_node *prefix_oldest(const struct prefix *prefix);
+
+/* Why a lookup did not reach further. */
+enum prefix_end {
+        PREFIX_END_WHOLE,       /* all that was ever kept of these tokens is reused */
+        PREFIX_END_COLD,        /* nothing kept begins like this */
+        PREFIX_END_DIFFERENT,   /* what is kept goes on with other tokens */
+        PREFIX_END_EVICTED,     /* more was kept, and forgotten to make room */
+        PREFIX_END_NO_FRONTIER, /* pages are kept further than any state to go on from */
+};
+
+#define PREFIX_SIDES_MAX 8 /* kept tokens in a verdict */
+
+struct prefix_match {
+        struct prefix_node *frontier; /* NULL: nothing to go on from */
+        uint32_t position;            /* of the frontier; 0 without */
+        enum prefix_end end;
+        uint32_t known; /* tokens that it has in common with what is kept */
+        /* With PREFIX_END_DIFFERENT: the first position that differs, and the kept tokens there. */
+        uint32_t differs_at, n_other;
+        uint32_t other[PREFIX_SIDES_MAX];
+};
+
+/* The longest prefix of ids[0..n) from which a sequence can go on, leaving at least one token to
+ * compute. Changes nothing. `stored_tokens` (may be NULL) is asked for the tokens of a few nodes
+ * that have none, to tell where tokens differ: it returns true and fills node->tokens. */
+void prefix_lookup(struct prefix *prefix, struct prefix_node *root, const uint32_t *ids, uint32_t n,
+                   bool (*stored_tokens)(void *context, struct prefix_node *node), void *context,
+                   struct prefix_match *ret);
