@@ -57,6 +57,31 @@ static void fill_timing(Seekd__V1__Timing *timing, const struct request *request
         timing->first_token_ms = milliseconds(request->received_ns, request->first_token_ns);
 }
 
+/* What is pointed to is the request's. */
+static void fill_verdict(Seekd__V1__CacheVerdict *cache, struct request *request) {
+        static const Seekd__V1__CacheTier tiers[] = {
+                [KV_TIER_NONE] = SEEKD__V1__CACHE_TIER__CACHE_TIER_NONE,
+                [KV_TIER_HOST] = SEEKD__V1__CACHE_TIER__CACHE_TIER_HOST,
+                [KV_TIER_DISK] = SEEKD__V1__CACHE_TIER__CACHE_TIER_DISK,
+        };
+        static const Seekd__V1__CacheEnd ends[] = {
+                [PREFIX_END_COLD] = SEEKD__V1__CACHE_END__CACHE_END_COLD,
+                [PREFIX_END_WHOLE] = SEEKD__V1__CACHE_END__CACHE_END_WHOLE,
+                [PREFIX_END_DIFFERENT] = SEEKD__V1__CACHE_END__CACHE_END_DIFFERENT_PROMPT,
+                [PREFIX_END_EVICTED] = SEEKD__V1__CACHE_END__CACHE_END_EVICTED,
+                [PREFIX_END_NO_FRONTIER] = SEEKD__V1__CACHE_END__CACHE_END_NO_FRONTIER,
+        };
+        struct kv_verdict *v = &request->verdict;
+        cache->tokens_reused = v->n_reused;
+        cache->tier = tiers[v->tier];
+        cache->ended_by = ends[v->end];
+        cache->position = v->differs_at;
+        cache->n_prompt_ids = v->n_prompt_ids;
+        cache->prompt_ids = v->prompt_ids;
+        cache->n_cached_ids = v->n_kept_ids;
+        cache->cached_ids = v->kept_ids;
+}
+
 /* Of one allocation in an arena, what it is rounded up by at most. */
 #define ROUNDING 16
 
@@ -114,11 +139,11 @@ uint8_t *answer_done(struct request *request, const struct refusal *error, uint6
         Seekd__V1__Done done = SEEKD__V1__DONE__INIT;
 
         usage.prompt_tokens = request->n_prompt;
-        usage.computed_tokens = atomic_load(&request->live.n_prompt_done);
+        usage.cached_tokens = request->verdict.n_reused;
+        usage.computed_tokens = atomic_load(&request->live.n_prompt_done) - usage.cached_tokens;
         usage.generated_tokens = atomic_load(&request->live.n_generated);
         fill_timing(&timing, request, now_ns);
-        cache.tier = SEEKD__V1__CACHE_TIER__CACHE_TIER_NONE;
-        cache.ended_by = SEEKD__V1__CACHE_END__CACHE_END_COLD;
+        fill_verdict(&cache, request);
 
         done.request_id = request->id;
         done.finish_reason = (Seekd__V1__FinishReason)request->finish_reason;

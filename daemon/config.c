@@ -32,7 +32,7 @@ static const struct choice log_levels[] = {
         { "info", LOG_INFO }, { "debug", LOG_DEBUG },     { NULL, 0 },
 };
 
-enum kind { KIND_STRING, KIND_UNSIGNED, KIND_CHOICE };
+enum kind { KIND_STRING, KIND_UNSIGNED, KIND_SIZE, KIND_CHOICE };
 
 struct key {
         const char *section, *name;
@@ -51,6 +51,8 @@ static const struct key keys[] = {
         /* 1,024: more than any machine's CPUs that one socket pair has; bounds the thread pool. */
         { "engine", "threads", KIND_UNSIGNED, FIELD(n_threads), 0, 1024, NULL },
         { "engine", "running", KIND_UNSIGNED, FIELD(n_running_max), 1, RUNNING_MAX, NULL },
+        { "memory", "host_kv", KIND_SIZE, FIELD(host_kv), 0, 0, NULL },
+        { "memory", "disk_kv", KIND_SIZE, FIELD(disk_kv), 0, 0, NULL },
         { "server", "socket", KIND_STRING, FIELD(socket_path), 0, 0, NULL },
         { "server", "state", KIND_STRING, FIELD(state_dir), 0, 0, NULL },
         { "server", "connections_per_uid", KIND_UNSIGNED, FIELD(n_connections_per_uid_max), 1,
@@ -81,6 +83,22 @@ static int set_unsigned(unsigned *field, const struct key *key, const char *valu
         return 0;
 }
 
+/* "0", "512M", "16G": bytes with an optional unit of 1,024. */
+static int set_size(uint64_t *field, const struct key *key, const char *value, struct error *err) {
+        static const char units[] = "KMGT";
+        char *end;
+        errno = 0;
+        unsigned long long n = strtoull(value, &end, 10);
+        const char *unit = *end ? strchr(units, *end) : NULL;
+        unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+        if (*value < '0' || *value > '9' || errno || (*end && (!unit || end[1])) ||
+            n > (UINT64_MAX >> 1) >> shift)
+                return error_set(err, -EINVAL, "%s: '%.60s' is not a size such as 0, 512M or 16G",
+                                 key->name, value);
+        *field = (uint64_t)n << shift;
+        return 0;
+}
+
 static int set_choice(int *field, const struct key *key, const char *value, struct error *err) {
         char names[128] = "";
         for (const struct choice *c = key->choices; c->name; c++) {
@@ -108,6 +126,8 @@ int config_set(struct config *config, const char *section, const char *name, con
                         return set_string(field, key, value, err);
                 if (key->kind == KIND_UNSIGNED)
                         return set_unsigned(field, key, value, err);
+                if (key->kind == KIND_SIZE)
+                        return set_size(field, key, value, err);
                 return set_choice(field, key, value, err);
         }
         return error_set(err, -ENOENT, "unknown key '%.60s' in section [%.60s]", name, section);
@@ -176,6 +196,8 @@ int config_init(struct config *ret, struct error *err) {
                 .backend = BACKEND_AUTO,
                 .compute = COMPUTE_BF16,
                 .n_running_max = RUNNING_DEFAULT,
+                .host_kv = HOST_KV_DEFAULT,
+                .disk_kv = DISK_KV_DEFAULT,
                 .n_connections_per_uid_max = CONNECTIONS_PER_UID_DEFAULT,
                 .drain_timeout_s = DRAIN_TIMEOUT_S_DEFAULT,
                 .log_level = LOG_INFO,

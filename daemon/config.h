@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "engine/engine.h"
 
@@ -21,6 +22,7 @@ struct config {
         enum compute compute;
         unsigned n_threads; /* 0 = one per online CPU */
         unsigned n_running_max;
+        uint64_t host_kv, disk_kv; /* bytes for kept KV; 0 = none */
         unsigned n_connections_per_uid_max;
         unsigned drain_timeout_s;
         int log_level; /* LOG_ERR ... LOG_DEBUG */

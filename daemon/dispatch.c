@@ -107,6 +107,7 @@ static int take_on(struct connection *connection, const struct channel_message *
                 request_new(connection, &connection->outlet, from->type, from->stream);
         if (!request)
                 return refuse(refusal, CODE(INTERNAL), NULL, "out of memory");
+        request->uid = connection->peer.uid;
         request->arena = *arena;
         *arena = (struct arena){ 0 };
         request->message = message;

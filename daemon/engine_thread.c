@@ -83,6 +83,10 @@ static void publish_model(struct engine_thread *thread, enum model_state state,
         thread->options.notify(thread->options.userdata);
 }
 
+static void wake_by_reader(void *userdata) {
+        engine_thread_wake(userdata);
+}
+
 static int load(struct engine_thread *thread, struct error *err) {
         struct engine_options options = thread->options.engine;
         options.progress = report_progress;
@@ -91,14 +95,25 @@ static int load(struct engine_thread *thread, struct error *err) {
         int r = engine_open(&options, &engine, err);
         if (r < 0)
                 return r;
+        struct keeper_options keeper_options = thread->options.keeper;
+        keeper_options.notify = wake_by_reader;
+        keeper_options.context = thread;
+        struct keeper *keeper;
+        r = keeper_open(&keeper_options, engine, &keeper, err);
+        if (r < 0) {
+                engine_close(engine);
+                return r;
+        }
         thread->runner = (struct runner){
                 .engine = engine,
+                .keeper = keeper,
                 .n_running_max = thread->options.n_running_max,
                 .give_back = give_back,
                 .userdata = thread,
         };
         r = runner_init(&thread->runner);
         if (r < 0) {
+                keeper_close(keeper);
                 engine_close(engine);
                 return error_set(err, r, "out of memory for %u running requests",
                                  thread->options.n_running_max);
@@ -170,6 +185,7 @@ static void *thread_main(void *userdata) {
                 publish_counters(thread);
         }
         runner_deinit(&thread->runner);
+        keeper_close(thread->runner.keeper);
         return NULL;
 }
 

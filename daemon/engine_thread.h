@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/keeper.h"
 #include "engine/engine.h"
 #include "proto/handshake.h"
 
@@ -19,6 +20,7 @@ struct engine_thread_options {
         struct engine_options
                 engine; /* strings outlive the thread; progress and userdata are set by us */
         unsigned n_running_max;
+        struct keeper_options keeper; /* strings outlive the thread; notify and context are ours */
         void (*notify)(
                 void *userdata); /* progress, readiness or finished requests; any number of calls */
         void *userdata;

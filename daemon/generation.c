@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "daemon/answer.h"
 #include "daemon/answer_stream.h"
+#include "daemon/keeper.h"
 #include "daemon/limits.h"
 #include "daemon/outlet.h"
 #include "daemon/request.h"
@@ -139,6 +140,7 @@ void generation_finish(struct request *request, int reason, const struct refusal
         assert(!request->finished);
         request->finished = true;
         request->finish_reason = reason;
+        keeper_end(request);
         request->sequence = sequence_free(request->sequence);
         bool cut = reason == REASON(STOP) || reason == REASON(ERROR);
         struct refusal lost;
@@ -209,6 +211,7 @@ void generation_show(const struct request *request, uint32_t queue_place, uint64
                 .phase = slot_phase(request),
                 .tokens_done = atomic_load(&request->live.n_prompt_done),
                 .tokens_total = request->n_prompt,
+                .tokens_cached = request->verdict.n_reused,
                 .queue_place = queue_place,
                 .estimate_ms = SLOT_ESTIMATE_UNKNOWN,
                 .heartbeat_ns = now_ns,

@@ -48,6 +48,15 @@
  * request. */
 #define REPLIES_WAITING_MAX 32
 
+/* Memory and disk for kept KV by default: a million tokens of V4.1 take 0.9 GB, and a state to go
+ * on from 2.7 MB. On disk room for some hundred long conversations. */
+#define HOST_KV_DEFAULT (1ULL << 30)
+#define DISK_KV_DEFAULT (16ULL << 30)
+
+/* Room for a label such as "project/agent/run", and bounded because it becomes part of cache keys.
+ */
+#define SUBJECT_BYTES_MAX 128
+
 /* Prefill chunk: one page of the KV cache. Chunks end on absolute multiples of it (numerics
  * contract, and the unit in which a cancel is seen). */
 #define CHUNK_TOKENS 128

@@ -22,10 +22,6 @@
 #define UNSUPPORTED SEEKD__V1__ERROR_CODE__ERROR_CODE_UNSUPPORTED
 #define INTERNAL    SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL
 
-/* Room for a label such as "project/agent/run", and bounded because it becomes part of cache keys.
- */
-#define SUBJECT_BYTES_MAX 128
-
 static int refuse_memory(struct refusal *refusal) {
         return refuse(refusal, INTERNAL, NULL, "out of memory");
 }
@@ -200,8 +196,10 @@ static int prepare_generate(struct request *request, const struct engine *engine
         atomic_store(&request->live.class, (int)generate->class_);
         if (generate->deadline_ms > 0)
                 request->deadline_ns = request->received_ns + generate->deadline_ms * NS_PER_MS;
-        if (check_served(request, generate) < 0 || read_sampling(request, sampling) < 0 ||
-            check_stops(request, stops, n_stops) < 0 ||
+        if (check_served(request, generate) < 0)
+                return -1;
+        strcpy(request->subject, generate->subject); /* fits: checked */
+        if (read_sampling(request, sampling) < 0 || check_stops(request, stops, n_stops) < 0 ||
             read_prompt(request, engine, generate) < 0 || check_length(request, engine) < 0 ||
             constrain_prepare(request, engine, generate) < 0)
                 return -1;

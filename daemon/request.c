@@ -27,7 +27,7 @@ struct request *request_new(struct connection *connection, struct outlet *outlet
 struct request *request_free(struct request *request) {
         if (!request)
                 return NULL;
-        assert(!request->sequence);
+        assert(!request->sequence && !request->lease);
         arena_deinit(&request->arena);
         token_list_deinit(&request->tokens);
         text_stream_free(request->text);

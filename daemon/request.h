@@ -18,10 +18,12 @@
 #include <uv.h>
 
 #include "base/arena.h"
+#include "daemon/limits.h"
 #include "daemon/outbox.h"
 #include "daemon/refusal.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
+#include "memory/kv_cache.h"
 #include "proto/seekd.pb-c.h"
 
 struct answer_stream;
@@ -55,6 +57,8 @@ struct request {
         struct request *next;            /* list of the present owner */
         struct request *connection_next; /* list of the connection, loop thread only */
 
+        uint32_t uid; /* of its client */
+
         /* Until prepared: the message and what it points to. */
         struct arena arena;
         const ProtobufCMessage *message;
@@ -74,7 +78,8 @@ struct request {
         uint32_t n_generate_max; /* > 0 */
         uint32_t context_tokens;
         bool logprobs;
-        uint64_t deadline_ns;     /* 0 = none */
+        uint64_t deadline_ns; /* 0 = none */
+        char subject[SUBJECT_BYTES_MAX + 1];
         struct token_list tokens; /* prompt, then what was generated */
         uint32_t n_prompt;
         struct text_stream *text;
@@ -85,6 +90,11 @@ struct request {
         uint64_t arrival;
         struct sequence *sequence;     /* NULL: waiting, or finished */
         struct constraint *constraint; /* where the output is in its grammar */
+        struct kv_lease *lease;        /* NULL: nothing is kept of it */
+        bool leased;                   /* it had one */
+        struct kv_verdict verdict;     /* what it went on from */
+        uint32_t n_kept;               /* tokens whose state was kept last, */
+        uint64_t kept_ns;              /* and when */
         struct outbox outbox;
         bool finished;      /* its Done is in the outbox or in the ring */
         int finish_reason;  /* Seekd__V1__FinishReason, with `finished` */

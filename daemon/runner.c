@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "daemon/answer_stream.h"
 #include "daemon/generation.h"
+#include "daemon/keeper.h"
 #include "daemon/limits.h"
 #include "daemon/outlet.h"
 #include "daemon/request.h"
@@ -39,6 +40,7 @@ int runner_init(struct runner *runner) {
 }
 
 static void give_back(struct runner *runner, struct request *request) {
+        keeper_end(request);
         request->sequence = sequence_free(request->sequence);
         runner->give_back(runner->userdata, request);
 }
@@ -115,13 +117,16 @@ static void start_waiting(struct runner *runner, uint64_t now_ns) {
                 struct request *request = runner->requests[i];
                 if (request->sequence || request->finished || request->paused_ns != 0)
                         continue;
-                if (sequence_new(runner->engine, &request->sequence) < 0) {
+                request->started_ns = request->started_ns ? request->started_ns : now_ns;
+                int r = keeper_begin(runner->keeper, runner->engine, request);
+                if (r == -EAGAIN) /* what is kept of it is being read */
+                        continue;
+                if (r < 0) {
                         if (n_running == 0) /* nobody will free memory: waiting would be for ever */
                                 fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL,
                                      "out of memory", now_ns);
                         break;
                 }
-                request->started_ns = request->started_ns ? request->started_ns : now_ns;
                 atomic_store(&request->live.phase, PHASE(PREFILL));
                 n_running++;
                 n_active++;
@@ -255,6 +260,7 @@ static void advance(struct runner *runner, const struct schedule_pick *pick,
         }
         if (request->suspect && position >= request->n_suspect)
                 request->suspect = false;
+        keeper_computed(request, now_ns);
         if (part->n_logits > 0)
                 draw(runner, request, part->logits, now_ns);
 }

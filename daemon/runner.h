@@ -31,6 +31,7 @@ enum runner_state {
 
 struct runner {
         struct engine *engine; /* borrowed */
+        struct keeper *keeper; /* borrowed; NULL: nothing is kept of what is computed */
         unsigned n_running_max;
         struct sampler *sampler;
         struct mask_trie *vocabulary; /* made when the first request with a grammar comes */
@@ -57,7 +58,8 @@ struct runner {
         unsigned n_running; /* hold a sequence */
 };
 
-/* `runner` is zeroed but for engine, n_running_max, give_back and userdata. 0 or -ENOMEM. */
+/* `runner` is zeroed but for engine, keeper, n_running_max, give_back and userdata. 0 or -ENOMEM.
+ */
 int runner_init(struct runner *runner);
 void runner_deinit(struct runner *runner); /* gives every request back unanswered */
 

@@ -372,6 +372,12 @@ static int start_engine(struct server *server, struct error *err) {
                         .batch_rows_max = STEP_ROWS,
                 },
                 .n_running_max = server->config.n_running_max,
+                .keeper = {
+                        .model_dir = server->config.model_dir,
+                        .state_dir = server->config.state_dir,
+                        .host_bytes = server->config.host_kv,
+                        .disk_bytes = server->config.disk_kv,
+                },
                 .notify = notify_from_engine,
                 .userdata = server,
         };

@@ -167,6 +167,10 @@ const char *engine_backend_name(const struct engine *engine) {
         return engine->backend->name;
 }
 
+const char *engine_numerics_class(const struct engine *engine) {
+        return engine->round ? "cpu bf16" : "cpu f32";
+}
+
 unsigned engine_batch_rows_max(const struct engine *engine) {
         return engine->rows_max;
 }

@@ -55,6 +55,8 @@ engine_close(struct engine *engine); /* NULL-safe, returns NULL; all sequences f
 const struct model_config *engine_config(const struct engine *engine);
 const struct tokenizer *engine_tokenizer(const struct engine *engine);
 const char *engine_backend_name(const struct engine *engine); /* "cpu avx2", "cpu reference", ... */
+/* Engines of one class give the same bits: "cpu bf16", "cpu f32". */
+const char *engine_numerics_class(const struct engine *engine);
 unsigned engine_batch_rows_max(const struct engine *engine);
 uint64_t engine_weight_bytes(const struct engine *engine); /* of all bound tensors */
 

@@ -72,6 +72,8 @@ int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, s
                             config->frontier_bytes);
         if (r == 0)
                 r = load(cache);
+        cache->reader.notify = config->notify;
+        cache->reader.context = config->context;
         if (r == 0)
                 r = kv_reader_start(&cache->reader, cache->store);
         if (r < 0) {

@@ -29,6 +29,9 @@ struct kv_cache_config {
         size_t page_bytes, frontier_bytes;
         uint64_t host_bytes;    /* memory for kept pages and frontiers; leases may hold it all */
         struct kv_store *store; /* NULL: memory only; outlives the cache */
+        /* Called by the reading thread when a lease may have become ready; NULL = nobody. */
+        void (*notify)(void *context);
+        void *context;
 };
 
 /* Takes what the store holds into the tree. 0 or -ENOMEM. */
@@ -78,8 +81,10 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
                            uint32_t *ret_page);
 
 /* The same for the state at `position`, once its pages are added. NULL: already kept, or no memory.
- */
-uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position);
+ * One that is not lasting gives way to the lease's next frontier: it is there for the case that the
+ * sequence does not come that far. */
+uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                               bool lasting);
 
 struct kv_cache_statistics {
         uint64_t n_nodes, host_bytes, host_bytes_max;

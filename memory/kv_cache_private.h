@@ -32,6 +32,8 @@ struct kv_reader {
         pthread_cond_t work, finished;
         struct kv_read *first, **last;
         bool running, stop;
+        void (*notify)(void *context);
+        void *context;
 };
 
 int kv_reader_start(struct kv_reader *reader, struct kv_store *store); /* no store: no thread */
@@ -67,8 +69,10 @@ struct kv_lease {
 
         uint32_t n_written;            /* pages that are on disk or queued */
         struct prefix_node *unwritten; /* frontier that was added last, pinned; NULL = none */
-        bool keeps;                    /* false: could not keep a page, so nothing after it */
-        bool stores;                   /* false: the store takes no more of this lease */
+        struct page_id passing;        /* id of the last frontier, when it gives way to the next */
+        bool has_passing;
+        bool keeps;  /* false: could not keep a page, so nothing after it */
+        bool stores; /* false: the store takes no more of this lease */
 
         struct kv_verdict verdict;
 };

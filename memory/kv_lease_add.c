@@ -130,7 +130,7 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
         assert(!lease->loading);
         write_frontier(lease);
         write_pages(lease, false);
-        while (lease->keeps && position - tip(lease)->position >= PAGE_TOKENS) {
+        while (lease->keeps && position >= tip(lease)->position + PAGE_TOKENS) {
                 uint32_t number = lease->n_pages;
                 struct prefix_node *page = NULL;
                 if (kv_lease_reserve(lease, number + 1))
@@ -153,11 +153,27 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
         return NULL;
 }
 
-uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position) {
+/* The frontier before this one, if it was only passing: no lookup needs it any more. */
+static void drop_passing(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
+        struct prefix_node *node =
+                lease->has_passing ? prefix_find(&cache->prefix, &lease->passing) : NULL;
+        struct kv_entry entry;
+        lease->has_passing = false;
+        if (!node || node->pins > 0)
+                return;
+        if (cache->store && kv_store_find(cache->store, &node->id, &entry))
+                kv_store_delete(cache->store, &entry.value, 1);
+        prefix_forget(&cache->prefix, node);
+}
+
+uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                               bool lasting) {
         assert(!lease->loading);
         write_frontier(lease);
         struct prefix_node *page = tip(lease);
-        if (!lease->keeps || position == 0 || position - page->position >= PAGE_TOKENS)
+        if (!lease->keeps || position == 0 || position < page->position ||
+            position - page->position >= PAGE_TOKENS)
                 return NULL;
         struct prefix_node *node = prefix_frontier(&lease->cache->prefix, page,
                                                    ids + page->position, position - page->position);
@@ -170,9 +186,12 @@ uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint
                 return NULL;
         }
         node->pins++;
+        drop_passing(lease);
         uint8_t *data = add_data(lease, node, lease->cache->prefix.frontier_bytes);
         if (!data)
                 return NULL;
         lease->unwritten = node;
+        lease->passing = node->id;
+        lease->has_passing = !lasting;
         return data;
 }

@@ -30,8 +30,10 @@ static void *reader_main(void *userdata) {
                 pthread_mutex_unlock(&reader->lock);
                 serve(reader, read);
                 pthread_mutex_lock(&reader->lock);
-                atomic_store(&read->done, true);
+                atomic_store(&read->done, true); /* from here on the lease may be gone */
                 pthread_cond_broadcast(&reader->finished);
+                if (reader->notify)
+                        reader->notify(reader->context);
         }
         pthread_mutex_unlock(&reader->lock);
         return NULL;

@@ -105,8 +105,8 @@ struct prefix_node *prefix_oldest(const struct prefix *prefix);
 
 /* Why a lookup did not reach further. */
 enum prefix_end {
-        PREFIX_END_WHOLE,       /* all that was ever kept of these tokens is reused */
         PREFIX_END_COLD,        /* nothing kept begins like this */
+        PREFIX_END_WHOLE,       /* all that was ever kept of these tokens is reused */
         PREFIX_END_DIFFERENT,   /* what is kept goes on with other tokens */
         PREFIX_END_EVICTED,     /* more was kept, and forgotten to make room */
         PREFIX_END_NO_FRONTIER, /* pages are kept further than any state to go on from */

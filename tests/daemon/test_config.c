@@ -79,7 +79,7 @@ static void the_installed_example_is_legal(void **state) {
         struct config config;
         struct error err = { 0 };
         assert_int_equal(read_text(text, &config, &err), 0);
-        assert_int_equal(n_keys, 10);
+        assert_int_equal(n_keys, 12);
         assert_int_equal(config.n_running_max, 32);
 }
 
@@ -97,6 +97,7 @@ static void mistakes_are_named_with_line_and_key(void **state) {
         refuses("[engin]\nthreads = 3\n", ":2: unknown key 'threads' in section [engin]");
         refuses("[engine]\nthreads = -1\n", ":2: threads: '-1' is not a number from 0 to 1024");
         refuses("[engine]\nthreads = 3x\n", "threads: '3x'");
+        refuses("[memory]\nhost_kv = 1X\n", "host_kv: '1X' is not a size such as 0, 512M or 16G");
         refuses("[engine]\nrunning = 0\n", "running: '0' is not a number from 1 to");
         refuses("[engine]\nbackend = fast\n",
                 "backend: 'fast' is not one of: auto, cpu, reference");

@@ -70,12 +70,13 @@ static void check_reused(struct kv_lease *lease, const uint32_t *ids, uint32_t n
 }
 
 /* The sequence has got to `position`: keeps its pages, and its state when asked. */
-static void extend(struct kv_lease *lease, const uint32_t *ids, uint32_t position, bool frontier) {
+static void extend(struct kv_lease *lease, const uint32_t *ids, uint32_t position, bool frontier,
+                   bool lasting) {
         uint32_t page;
         uint8_t *data;
         while ((data = kv_lease_add_page(lease, ids, position, &page)))
                 expected(ids, (page + 1) * PAGE_TOKENS, data, PAGE_BYTES);
-        if (frontier && (data = kv_lease_add_frontier(lease, ids, position)))
+        if (frontier && (data = kv_lease_add_frontier(lease, ids, position, lasting)))
                 expected(ids, position, data, FRONTIER_BYTES);
 }
 
@@ -90,7 +91,7 @@ static struct kv_lease *lease_of(struct kv_cache *cache, const char *subject, co
 static void remember(struct kv_cache *cache, const char *subject, const uint32_t *ids, uint32_t n) {
         struct kv_lease *lease = lease_of(cache, subject, ids, n);
         wait_ready(lease);
-        extend(lease, ids, n, true);
+        extend(lease, ids, n, true, true);
         kv_lease_end(lease);
 }
 
@@ -266,7 +267,8 @@ static void go_on(struct simulation *s, struct running *r) {
         }
         uint32_t left = r->text.n - r->position;
         r->position += left > 0 ? 1 + draw(s, left) : 0;
-        extend(r->lease, r->text.ids, r->position, r->position == r->text.n || draw(s, 3) == 0);
+        bool last = r->position == r->text.n;
+        extend(r->lease, r->text.ids, r->position, last || draw(s, 3) == 0, last || draw(s, 2));
 }
 
 static void end(struct running *r) {
