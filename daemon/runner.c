@@ -32,6 +32,10 @@ int runner_init(struct runner *runner) {
         runner->runnable = calloc(n, sizeof(struct request *));
         runner->parts = calloc(n, sizeof(*runner->parts));
         int r = sampler_new((uint32_t)vocab, &runner->sampler);
+        /* A tenth of a second with a vocabulary of 128,000: now, and not while others wait. */
+        if (r == 0)
+                r = mask_trie_new(engine_tokenizer(runner->engine), (uint32_t)vocab,
+                                  engine_config(runner->engine)->eos_id, &runner->vocabulary);
         if (r == 0 && runner->requests && runner->logits && runner->items && runner->picks &&
             runner->runnable && runner->parts)
                 return 0;
@@ -183,17 +187,6 @@ static void isolate(struct runner *runner, size_t n_picks, int code, const struc
         }
 }
 
-static int make_constraint(struct runner *runner, struct request *request, struct error *err) {
-        const struct model_config *config = engine_config(runner->engine);
-        int r = 0;
-        if (!runner->vocabulary)
-                r = mask_trie_new(engine_tokenizer(runner->engine), config->vocab_size,
-                                  config->eos_id, &runner->vocabulary);
-        if (r < 0)
-                return error_set(err, r, "out of memory");
-        return constraint_new(request->grammar, runner->vocabulary, &request->constraint, err);
-}
-
 /* The tokens that the request's grammar allows next, NULL = all. */
 static int find_allowed(struct runner *runner, struct request *request, const uint64_t **ret,
                         struct error *err) {
@@ -202,7 +195,7 @@ static int find_allowed(struct runner *runner, struct request *request, const ui
                 return 0;
         int r = 0;
         if (!request->constraint)
-                r = make_constraint(runner, request, err);
+                r = constraint_new(request->grammar, runner->vocabulary, &request->constraint, err);
         if (r < 0)
                 return r;
         r = constraint_mask(request->constraint, ret);

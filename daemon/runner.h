@@ -34,7 +34,7 @@ struct runner {
         struct keeper *keeper; /* borrowed; NULL: nothing is kept of what is computed */
         unsigned n_running_max;
         struct sampler *sampler;
-        struct mask_trie *vocabulary; /* made when the first request with a grammar comes */
+        struct mask_trie *vocabulary; /* of the tokenizer, for requests with a grammar */
         float *logits;                /* [n_running_max][vocab_size] */
 
         struct request **requests; /* [RUNNER_REQUESTS_MAX], by arrival; owned until given back */

@@ -466,14 +466,15 @@ static struct piece read_repeated(struct reader *reader) {
                 all = concatenate(reader, all, read_again(reader, from));
         if (repeat.max == UINT32_MAX)
                 return concatenate(reader, all, star(reader, read_again(reader, from)));
+        /* (x(x(x)?)?)?: each way out leads to the end at once, so that a state has few others that
+         * it reaches without a byte. */
+        uint16_t end = add_join(reader);
         for (unsigned i = repeat.min; i < repeat.max && !reader->error; i++) {
                 struct piece piece = read_again(reader, from);
-                uint16_t out = add_join(reader);
-                uint16_t maybe = add(reader, NFA_EITHER, 0, 0, piece.from, out);
-                lead(reader, piece.to, out);
-                all = concatenate(reader, all, (struct piece){ maybe, out });
+                uint16_t maybe = add(reader, NFA_EITHER, 0, 0, piece.from, end);
+                all = concatenate(reader, all, (struct piece){ maybe, piece.to });
         }
-        return piece_of(reader, all);
+        return concatenate(reader, all, (struct piece){ end, end });
 }
 
 static struct piece read_alternative(struct reader *reader, bool outermost) {

@@ -70,6 +70,7 @@ void compiler_init(struct compiler *compiler, struct grammar *grammar, json_t *r
                 .grammar = grammar,
                 .root = root,
                 .owned = json_array(),
+                .patterns = json_object(),
                 .pattern_steps = AUTOMATON_STEPS_MAX,
                 .merges_left = SCHEMA_MERGES_MAX,
                 .any = NODE_NONE,
@@ -85,6 +86,7 @@ void compiler_set_root(struct compiler *compiler, json_t *root) {
 
 void compiler_deinit(struct compiler *compiler) {
         json_decref(compiler->owned);
+        json_decref(compiler->patterns);
         free(compiler->memo);
 }
 

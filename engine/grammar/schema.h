@@ -33,8 +33,9 @@ struct place {
 /* One document of schemas being compiled. */
 struct compiler {
         struct grammar *grammar;
-        json_t *root;  /* that references start from; borrowed */
-        json_t *owned; /* array: schemas made by merging */
+        json_t *root;     /* that references start from; borrowed */
+        json_t *owned;    /* array: schemas made by merging */
+        json_t *patterns; /* object: nodes of automata, by what they were made of */
         struct schema_memo *memo;
         size_t memo_room, n_memo;
         size_t pattern_steps; /* left, see automaton.h */

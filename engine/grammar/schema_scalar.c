@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -45,9 +47,22 @@ static int add_automaton_node(struct compiler *compiler, const struct automaton 
         return program_add_node(compiler->grammar, &node, ret, compiler->err);
 }
 
+/* The same bounds and patterns come again and again: each becomes one node. */
+static bool recall_pattern(struct compiler *compiler, const char *key, uint32_t *ret) {
+        json_t *node = json_object_get(compiler->patterns, key);
+        *ret = (uint32_t)json_integer_value(node);
+        return node != NULL;
+}
+
+static void remember_pattern(struct compiler *compiler, const char *key, uint32_t node) {
+        json_object_set_new(compiler->patterns, key, json_integer(node));
+}
+
 /* Of our own patterns, which are within every bound but the steps. */
 static int add_number_pattern(struct compiler *compiler, const char *pattern, uint32_t *ret) {
         struct automaton automaton;
+        if (recall_pattern(compiler, pattern, ret))
+                return 0;
         int r = automaton_from_pattern(pattern, strlen(pattern), &compiler->pattern_steps,
                                        &automaton);
         if (r == -ENOTSUP)
@@ -55,6 +70,8 @@ static int add_number_pattern(struct compiler *compiler, const char *pattern, ui
         if (r < 0)
                 return error_set(compiler->err, r, "out of memory");
         r = add_automaton_node(compiler, &automaton, false, ret);
+        if (r == 0)
+                remember_pattern(compiler, pattern, *ret);
         automaton_deinit(&automaton);
         return r;
 }
@@ -166,6 +183,25 @@ uint32_t schema_count(json_t *json, uint32_t otherwise) {
         return value >= UINT32_MAX ? UINT32_MAX : (uint32_t)value;
 }
 
+/* Strings whose pattern is within the subset, with their length: -ENOTSUP when it is not. */
+static int compile_pattern(struct compiler *compiler, json_t *pattern, const struct node *length,
+                           uint32_t *ret) {
+        struct automaton automaton;
+        int r = automaton_from_pattern(json_string_value(pattern), json_string_length(pattern),
+                                       &compiler->pattern_steps, &automaton);
+        if (r == 0)
+                r = automaton_limit_length(&automaton, length->string.min, length->string.max,
+                                           &compiler->pattern_steps);
+        if (r == 0)
+                r = automaton_quote(&automaton);
+        if (r == -ENOMEM)
+                error_set(compiler->err, r, "out of memory");
+        if (r == 0)
+                r = add_automaton_node(compiler, &automaton, true, ret);
+        automaton_deinit(&automaton);
+        return r;
+}
+
 int schema_add_string(struct compiler *compiler, struct node_list *list, json_t *schema) {
         struct node node = { .kind = NODE_STRING };
         node.string.min = schema_count(json_object_get(schema, "minLength"), 0);
@@ -173,25 +209,19 @@ int schema_add_string(struct compiler *compiler, struct node_list *list, json_t 
         json_t *pattern = json_object_get(schema, "pattern");
         if (!json_is_string(pattern))
                 return node_list_add_new(compiler, list, &node);
-
-        struct automaton automaton;
-        int r = automaton_from_pattern(json_string_value(pattern), json_string_length(pattern),
-                                       &compiler->pattern_steps, &automaton);
-        if (r == 0)
-                r = automaton_limit_length(&automaton, node.string.min, node.string.max,
-                                           &compiler->pattern_steps);
-        if (r == 0)
-                r = automaton_quote(&automaton);
-        if (r == -ENOTSUP) /* outside of the subset: the length holds, the pattern does not */
-                r = node_list_add_new(compiler, list, &node);
-        else if (r < 0)
-                error_set(compiler->err, r, "out of memory");
-        else {
-                uint32_t index;
-                r = add_automaton_node(compiler, &automaton, true, &index);
+        char *key = NULL;
+        uint32_t index = NODE_NONE;
+        int r = 0;
+        if (asprintf(&key, "%u %u \"%s", node.string.min, node.string.max,
+                     json_string_value(pattern)) < 0)
+                return error_set(compiler->err, -ENOMEM, "out of memory");
+        if (!recall_pattern(compiler, key, &index)) {
+                r = compile_pattern(compiler, pattern, &node, &index);
+                if (r == -ENOTSUP) /* the length holds, the pattern does not */
+                        r = program_add_node(compiler->grammar, &node, &index, compiler->err);
                 if (r == 0)
-                        r = node_list_add(compiler, list, index);
+                        remember_pattern(compiler, key, index);
         }
-        automaton_deinit(&automaton);
-        return r;
+        free(key);
+        return r < 0 ? r : node_list_add(compiler, list, index);
 }
