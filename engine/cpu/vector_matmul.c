@@ -125,23 +125,25 @@ static inline void dot_fp4(const struct matrix *w, uint32_t row, const float *x,
         store_pairs(sum, ret);
 }
 
+static inline uint32_t magnitude_bits(float x) {
+        return float_bits(x) & 0x7FFFFFFF;
+}
+
 /* The scales of a row of FP8 tiles multiply the input, once for 32 outputs, instead of each weight:
- * the same products as long as all three factors and both ways of grouping them are exact. False
- * where that is not certain: a scale next to the ends of the range, or an input that leaves it. */
+ * a fused multiply-add sees the same product as long as both ways of grouping its factors are
+ * exact. False where that is not certain: when a scaled input is not a normal number (or a zero
+ * that was one before). A weight times a scale is then exact too: only above 2^120 could it
+ * overflow, where the scale divided by E4M3_HALF is infinite. */
 static bool scale_input(const struct matrix *w, uint32_t row, const float *x, float *y) {
         const uint8_t *scales = matrix_row_scales(w, row);
         uint32_t worst = 0;
         for (uint32_t i = 0; i < w->k; i += LANES) {
-                uint8_t scale = scales[i / WEIGHT_BLOCK];
-                if (scale > 127 + 100) /* 448 * 2^100 / E4M3_HALF is still far below 2^127 */
-                        return false;
-                float factor = ue8m0_values[scale] / E4M3_HALF;
+                float factor = ue8m0_values[scales[i / WEIGHT_BLOCK]] / E4M3_HALF;
                 for (uint32_t j = i; j < i + LANES; j++) {
                         y[j] = x[j] * factor;
-                        /* Zero, or a normal number: everything else is above this bound. */
-                        uint32_t bits = float_bits(y[j]) & 0x7FFFFFFF;
-                        uint32_t out = bits - 0x00800000 < 0x7F000000 || x[j] == 0.0f ? 0 : 1;
-                        worst |= out;
+                        bool normal = magnitude_bits(y[j]) - 0x00800000 < 0x7F000000;
+                        bool zero = (magnitude_bits(y[j]) | magnitude_bits(x[j])) == 0;
+                        worst |= !(normal | zero);
                 }
         }
         return worst == 0;
