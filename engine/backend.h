@@ -29,10 +29,11 @@ struct matmul {
         float *scratch; /* at least matmul_scratch(k) floats, private to the call */
 };
 
-/* One input row rearranged, or a panel of decoded weights with its unfinished sums. */
+/* One input row rearranged, and once more scaled; or a panel of decoded weights and its unfinished
+ * sums. */
 #define MATMUL_SCRATCH_MIN 32768
 static inline size_t matmul_scratch(uint32_t k) {
-        return k > MATMUL_SCRATCH_MIN ? k : MATMUL_SCRATCH_MIN;
+        return 2 * (size_t)k > MATMUL_SCRATCH_MIN ? 2 * (size_t)k : MATMUL_SCRATCH_MIN;
 }
 
 /* One query position's attention over a key list in two parts (window rows, then selected rows;

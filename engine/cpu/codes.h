@@ -1,24 +1,31 @@
 /* Codes of small formats to floats in registers, the values of formats.c bit for bit.
  *
- * Both go through half precision, which the processor converts: the digits of an e4m3 code moved
- * into a half's place give the value times 2^-8, subnormals included; those of e2m1 come from a
- * table. */
+ * Shuffling bytes costs as much as adding numbers, so codes come out in the order that falls out of
+ * the fewest shuffles, and the other operand is arranged alike (lanes_quarters()). */
 #pragma once
 
 #include <stdbool.h>
 
+#include "engine/cpu/e2m1_words.h"
 #include "engine/cpu/lanes.h"
 #include "engine/formats.h"
 
-/* An e4m3 code's digits as those of a half. */
-#define E4M3_HALF 0x1p-8f
+/* The digits of an e4m3 code in a float's place: as in e4m3_decode(), the exponent is 120 too
+ * small, for subnormals as well. */
+#define E4M3_WORD 0x1p-120f
+#define E4M3_MASK 0x87F00000U
 
-/* Sixteen e4m3 codes: values times E4M3_HALF, in natural order. NaN codes give numbers: see
+/* Sixteen e4m3 codes: values times E4M3_WORD, in quarters. NaN codes give numbers: see
  * e4m3_nan_max(). */
+static inline lanes lanes_load_e4m3_quarters(const uint8_t *codes) {
+        return lanes_from_high_bytes(_mm_loadu_si128((const __m128i *)(const void *)codes), 4,
+                                     E4M3_MASK);
+}
+
+/* The same in natural order. */
 static inline lanes lanes_load_e4m3(const uint8_t *codes) {
-        __m256i words = _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)codes));
-        return lanes_from_halves(
-                _mm256_and_si256(_mm256_slli_epi16(words, 7), _mm256_set1_epi16((short)0xBF80)));
+        return lanes_from_low_bytes(_mm_loadu_si128((const __m128i *)(const void *)codes), 20,
+                                    E4M3_MASK);
 }
 
 /* The largest magnitude bits seen: 0x7F in a byte when one of the codes was NaN. */
@@ -31,38 +38,38 @@ static inline bool e4m3_is_nan(__m128i max) {
         return _mm_movemask_epi8(_mm_cmpeq_epi8(max, _mm_set1_epi8(0x7F))) != 0;
 }
 
-/* High bytes of the halves that sixteen FP4 codes stand for; their low bytes are zero. */
-static inline __m128i e2m1_halves(__m128i codes) {
-        const __m128i table = _mm_setr_epi8(0x00, 0x38, 0x3C, 0x3E, 0x40, 0x42, 0x44, 0x46, -128,
-                                            -72, -68, -66, -64, -62, -60, -58);
-        return _mm_shuffle_epi8(table, codes);
-}
-
-/* The low and the high nibbles of sixteen bytes, as such high bytes. */
-static inline void e2m1_load(const uint8_t *bytes, __m128i *ret_low, __m128i *ret_high) {
+/* Thirty-two FP4 codes (16 bytes) of one scale as BF16 words (a nibble selects both bytes from
+ * tables): ret[i] holds the sixteen of the even
+ * (i = 0) and the odd (i = 1) k. */
+static inline void load_e2m1_words(const uint8_t *bytes, uint8_t scale, __m128i ret_even[2],
+                                   __m128i ret_odd[2]) {
+        const struct e2m1_words *words = &e2m1_words[scale];
+        __m128i high = _mm_load_si128((const __m128i *)(const void *)words->high),
+                low = _mm_load_si128((const __m128i *)(const void *)words->low);
         __m128i b = _mm_loadu_si128((const __m128i *)(const void *)bytes),
                 nibble = _mm_set1_epi8(15);
-        *ret_low = e2m1_halves(_mm_and_si128(b, nibble));
-        *ret_high = e2m1_halves(_mm_and_si128(_mm_srli_epi16(b, 4), nibble));
+        __m128i even = _mm_and_si128(b, nibble), odd = _mm_and_si128(_mm_srli_epi16(b, 4), nibble);
+        __m128i even_low = _mm_shuffle_epi8(low, even), even_high = _mm_shuffle_epi8(high, even);
+        __m128i odd_low = _mm_shuffle_epi8(low, odd), odd_high = _mm_shuffle_epi8(high, odd);
+        ret_even[0] = _mm_unpacklo_epi8(even_low, even_high);
+        ret_even[1] = _mm_unpackhi_epi8(even_low, even_high);
+        ret_odd[0] = _mm_unpacklo_epi8(odd_low, odd_high);
+        ret_odd[1] = _mm_unpackhi_epi8(odd_low, odd_high);
 }
 
-/* Thirty-two FP4 codes (16 bytes), as two times (evens, odds). */
-static inline void lanes_load_e2m1_pairs(const uint8_t *bytes, lanes ret[2]) {
-        __m128i low, high, zero = _mm_setzero_si128();
-        e2m1_load(bytes, &low, &high);
-        ret[0] = lanes_from_halves(
-                _mm256_set_m128i(_mm_unpacklo_epi8(zero, high), _mm_unpacklo_epi8(zero, low)));
-        ret[1] = lanes_from_halves(
-                _mm256_set_m128i(_mm_unpackhi_epi8(zero, high), _mm_unpackhi_epi8(zero, low)));
+/* Those as floats in quarters. */
+static inline void lanes_load_e2m1_quarters(const uint8_t *bytes, uint8_t scale, lanes ret[2]) {
+        __m128i even[2], odd[2];
+        load_e2m1_words(bytes, scale, even, odd);
+        ret[0] = lanes_from_bf16_pairs(_mm256_set_m128i(odd[0], even[0]));
+        ret[1] = lanes_from_bf16_pairs(_mm256_set_m128i(odd[1], even[1]));
 }
 
 /* The same in natural order. */
-static inline void lanes_load_e2m1(const uint8_t *bytes, lanes ret[2]) {
-        __m128i low, high, zero = _mm_setzero_si128();
-        e2m1_load(bytes, &low, &high);
-        __m128i first = _mm_unpacklo_epi8(low, high), second = _mm_unpackhi_epi8(low, high);
-        ret[0] = lanes_from_halves(
-                _mm256_set_m128i(_mm_unpackhi_epi8(zero, first), _mm_unpacklo_epi8(zero, first)));
-        ret[1] = lanes_from_halves(
-                _mm256_set_m128i(_mm_unpackhi_epi8(zero, second), _mm_unpacklo_epi8(zero, second)));
+static inline void lanes_load_e2m1(const uint8_t *bytes, uint8_t scale, lanes ret[2]) {
+        __m128i even[2], odd[2];
+        load_e2m1_words(bytes, scale, even, odd);
+        for (int i = 0; i < 2; i++)
+                ret[i] = lanes_from_bf16(_mm256_set_m128i(_mm_unpackhi_epi16(even[i], odd[i]),
+                                                          _mm_unpacklo_epi16(even[i], odd[i])));
 }

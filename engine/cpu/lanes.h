@@ -4,7 +4,8 @@
  *
  * BF16 weights are read as pairs: the even elements of 16 by a shift, the odd ones by a mask. Their
  * lanes are therefore kept as (evens, odds), and the other operand is stored in the same
- * arrangement (lanes_deinterleave). The sums are the same sums; only the registers differ. */
+ * arrangement (lanes_deinterleave). Codes of 8 and 4 bits are kept as quarters, k mod 4 = 0, 1, 2,
+ * 3 (lanes_quarters). The sums are the same sums; only the registers differ. */
 #pragma once
 
 #include <immintrin.h>
@@ -22,6 +23,14 @@ static inline __m128 lanes_s4_natural(__m256 low, __m256 high) {
         __m256 s8 = _mm256_hadd_ps(low, high);
         __m128 a = _mm256_castps256_ps128(s8), b = _mm256_extractf128_ps(s8, 1);
         return _mm_add_ps(_mm_movelh_ps(a, b), _mm_movehl_ps(b, a));
+}
+
+/* (0 4 8 12 1 5 9 13, 2 6 10 14 3 7 11 15) -> s4. Adding halves gives s8 in the order 0 2 4 6 and 1
+ * 3 5 7. */
+static inline __m128 lanes_s4_quarters(__m256 a, __m256 b) {
+        __m128 even = lanes_s4(a), odd = lanes_s4(b);
+        return _mm_unpacklo_ps(_mm_add_ps(even, _mm_movehl_ps(even, even)),
+                               _mm_add_ps(odd, _mm_movehl_ps(odd, odd)));
 }
 
 static inline float lanes_s4_sum(__m128 s4) {
@@ -61,15 +70,18 @@ static inline lanes lanes_add(lanes a, lanes b) {
 static inline lanes lanes_mul(lanes a, lanes b) {
         return _mm512_mul_ps(a, b);
 }
+/* Not zero when a lane differs, or is NaN. */
+static inline unsigned lanes_differ(lanes a, lanes b) {
+        return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ);
+}
 static inline __m256 lanes_high(lanes a) {
         return _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a), 1));
 }
 static inline __m128 lanes_to_s4(lanes a) {
         return lanes_s4_natural(_mm512_castps512_ps256(a), lanes_high(a));
 }
-/* Sixteen BF16 as (evens, odds). */
-static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
-        __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p);
+/* Sixteen BF16 words as (evens, odds). */
+static inline lanes lanes_from_bf16_pairs(__m256i w) {
         __m256i odd = _mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000));
         return _mm512_castsi512_ps(
                 _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi32(w, 16)), odd, 1));
@@ -77,13 +89,26 @@ static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
 static inline __m128 lanes_pairs_to_s4(lanes a) {
         return lanes_s4(_mm256_add_ps(_mm512_castps512_ps256(a), lanes_high(a)));
 }
-/* Sixteen half-precision numbers, in natural order. */
-static inline lanes lanes_from_halves(__m256i h) {
-        return _mm512_cvtph_ps(h);
+static inline lanes lanes_from_bf16(__m256i w) {
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(w), 16));
 }
-static inline lanes lanes_load_bf16(const uint16_t *p) {
-        __m512i w = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
-        return _mm512_castsi512_ps(_mm512_slli_epi32(w, 16));
+/* Sixteen bytes c as the 32-bit words (c << 24) >> shift & mask, in quarters. */
+static inline lanes lanes_from_high_bytes(__m128i c, int shift, uint32_t mask) {
+        const __m512i pick = _mm512_set_epi32(0x0F808080, 0x0B808080, 0x07808080, 0x03808080,
+                                              0x0E808080, 0x0A808080, 0x06808080, 0x02808080,
+                                              0x0D808080, 0x09808080, 0x05808080, 0x01808080,
+                                              0x0C808080, 0x08808080, 0x04808080, 0x00808080);
+        __m512i w = _mm512_shuffle_epi8(_mm512_broadcast_i32x4(c), pick);
+        w = _mm512_srai_epi32(w, (unsigned)shift);
+        return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)mask)));
+}
+/* Sixteen bytes c, sign-extended, as the 32-bit words c << shift & mask, in natural order. */
+static inline lanes lanes_from_low_bytes(__m128i c, int shift, uint32_t mask) {
+        __m512i w = _mm512_slli_epi32(_mm512_cvtepi8_epi32(c), (unsigned)shift);
+        return _mm512_castsi512_ps(_mm512_and_si512(w, _mm512_set1_epi32((int)mask)));
+}
+static inline __m128 lanes_quarters_to_s4(lanes a) {
+        return lanes_s4_quarters(_mm512_castps512_ps256(a), lanes_high(a));
 }
 
 #else
@@ -114,32 +139,62 @@ static inline lanes lanes_add(lanes x, lanes y) {
 static inline lanes lanes_mul(lanes x, lanes y) {
         return (lanes){ _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b) };
 }
+/* Not zero when a lane differs, or is NaN. */
+static inline unsigned lanes_differ(lanes x, lanes y) {
+        return (unsigned)_mm256_movemask_ps(_mm256_or_ps(_mm256_cmp_ps(x.a, y.a, _CMP_NEQ_UQ),
+                                                         _mm256_cmp_ps(x.b, y.b, _CMP_NEQ_UQ)));
+}
 static inline __m128 lanes_to_s4(lanes x) {
         return lanes_s4_natural(x.a, x.b);
 }
-/* Sixteen BF16 as (evens, odds). */
-static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
-        __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p);
+/* Sixteen BF16 words as (evens, odds). */
+static inline lanes lanes_from_bf16_pairs(__m256i w) {
         __m256i odd = _mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000));
         return (lanes){ _mm256_castsi256_ps(_mm256_slli_epi32(w, 16)), _mm256_castsi256_ps(odd) };
 }
 static inline __m128 lanes_pairs_to_s4(lanes x) {
         return lanes_s4(_mm256_add_ps(x.a, x.b));
 }
-/* Sixteen half-precision numbers, in natural order. */
-static inline lanes lanes_from_halves(__m256i h) {
-        return (lanes){ _mm256_cvtph_ps(_mm256_castsi256_si128(h)),
-                        _mm256_cvtph_ps(_mm256_extracti128_si256(h, 1)) };
-}
-static inline lanes lanes_load_bf16(const uint16_t *p) {
-        __m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p);
+static inline lanes lanes_from_bf16(__m256i w) {
         __m256i low = _mm256_cvtepu16_epi32(_mm256_castsi256_si128(w));
         __m256i high = _mm256_cvtepu16_epi32(_mm256_extracti128_si256(w, 1));
         return (lanes){ _mm256_castsi256_ps(_mm256_slli_epi32(low, 16)),
                         _mm256_castsi256_ps(_mm256_slli_epi32(high, 16)) };
 }
+static inline __m256 lanes_words(__m256i w, uint32_t mask) {
+        return _mm256_castsi256_ps(_mm256_and_si256(w, _mm256_set1_epi32((int)mask)));
+}
+/* Sixteen bytes c as the 32-bit words (c << 24) >> shift & mask, in quarters. */
+static inline lanes lanes_from_high_bytes(__m128i c, int shift, uint32_t mask) {
+        const __m256i pick_01 = _mm256_set_epi32(0x0D808080, 0x09808080, 0x05808080, 0x01808080,
+                                                 0x0C808080, 0x08808080, 0x04808080, 0x00808080);
+        const __m256i pick_23 = _mm256_set_epi32(0x0F808080, 0x0B808080, 0x07808080, 0x03808080,
+                                                 0x0E808080, 0x0A808080, 0x06808080, 0x02808080);
+        __m256i twice = _mm256_broadcastsi128_si256(c);
+        __m256i a = _mm256_shuffle_epi8(twice, pick_01), b = _mm256_shuffle_epi8(twice, pick_23);
+        return (lanes){ lanes_words(_mm256_srai_epi32(a, shift), mask),
+                        lanes_words(_mm256_srai_epi32(b, shift), mask) };
+}
+/* Sixteen bytes c, sign-extended, as the 32-bit words c << shift & mask, in natural order. */
+static inline lanes lanes_from_low_bytes(__m128i c, int shift, uint32_t mask) {
+        __m256i a = _mm256_cvtepi8_epi32(c), b = _mm256_cvtepi8_epi32(_mm_srli_si128(c, 8));
+        return (lanes){ lanes_words(_mm256_slli_epi32(a, shift), mask),
+                        lanes_words(_mm256_slli_epi32(b, shift), mask) };
+}
+static inline __m128 lanes_quarters_to_s4(lanes x) {
+        return lanes_s4_quarters(x.a, x.b);
+}
 
 #endif
+
+static inline lanes lanes_load_bf16_pairs(const uint16_t *p) {
+        return lanes_from_bf16_pairs(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+
+/* In natural order. */
+static inline lanes lanes_load_bf16(const uint16_t *p) {
+        return lanes_from_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
 
 /* Every 16 floats of x as (evens, odds); n a multiple of 16. */
 static inline void lanes_deinterleave(const float *x, uint32_t n, float *y) {
@@ -148,4 +203,12 @@ static inline void lanes_deinterleave(const float *x, uint32_t n, float *y) {
                         y[i + j] = x[i + 2 * j];
                         y[i + 8 + j] = x[i + 2 * j + 1];
                 }
+}
+
+/* Every 16 floats of x in quarters: 0 4 8 12, 1 5 9 13, 2 6 10 14, 3 7 11 15. */
+static inline void lanes_quarters(const float *x, uint32_t n, float *y) {
+        for (uint32_t i = 0; i < n; i += LANES)
+                for (uint32_t q = 0; q < 4; q++)
+                        for (uint32_t j = 0; j < 4; j++)
+                                y[i + 4 * q + j] = x[i + 4 * j + q];
 }

@@ -25,186 +25,6 @@ static inline float rounded(float x, bool round) {
         return round ? bf16_round(x) : x;
 }
 
-/* --- one row ---------------------------------------------------------------------------------- */
-
-/* The rows of a tile are short streams, too short for the hardware to run ahead: fetch the next
- * tile, which follows in memory. Measured on Zen 1 with BF16: 1.3 to 1.6 times the tokens per
- * second. */
-static inline void prefetch_next_tile(const uint8_t *row, size_t row_bytes) {
-        _mm_prefetch((const char *)(row + TILE * row_bytes), _MM_HINT_T0);
-}
-
-static inline void store_pairs(const lanes sum[TILE], float ret[TILE]) {
-        __m128 s4[TILE];
-        for (int t = 0; t < TILE; t++)
-                s4[t] = lanes_pairs_to_s4(sum[t]);
-        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
-}
-
-static inline void store_natural(const lanes sum[TILE], float ret[TILE]) {
-        __m128 s4[TILE];
-        for (int t = 0; t < TILE; t++)
-                s4[t] = lanes_to_s4(sum[t]);
-        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
-}
-
-/* TILE weight rows from `row` on against one input; x as it is. */
-static inline void dot_f32(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
-        const float *p = (const float *)w->data + (size_t)row * w->k;
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++)
-                sum[t] = lanes_zero();
-        for (uint32_t i = 0; i < w->k; i += LANES) {
-                lanes v = lanes_load(x + i);
-                for (int t = 0; t < TILE; t++)
-                        sum[t] = lanes_fma(lanes_load(p + (size_t)t * w->k + i), v, sum[t]);
-        }
-        store_natural(sum, ret);
-}
-
-/* x arranged as (evens, odds). */
-static inline void dot_bf16(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
-        const uint16_t *p = (const uint16_t *)w->data + (size_t)row * w->k;
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++)
-                sum[t] = lanes_zero();
-        for (uint32_t i = 0; i < w->k; i += LANES) {
-                lanes v = lanes_load(x + i);
-                for (int t = 0; t < TILE; t++) {
-                        const uint16_t *q = p + (size_t)t * w->k + i;
-                        prefetch_next_tile((const uint8_t *)q, w->k * sizeof(*q));
-                        sum[t] = lanes_fma(lanes_load_bf16_pairs(q), v, sum[t]);
-                }
-        }
-        store_pairs(sum, ret);
-}
-
-/* x multiplied by the scales of this row of tiles, as scale_input() does. */
-static inline void dot_fp8(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
-        const uint8_t *p = (const uint8_t *)w->data + (size_t)row * w->k;
-        __m128i max[TILE];
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++) {
-                sum[t] = lanes_zero();
-                max[t] = _mm_setzero_si128();
-        }
-        for (uint32_t i = 0; i < w->k; i += LANES) {
-                lanes v = lanes_load(x + i);
-                for (int t = 0; t < TILE; t++) {
-                        const uint8_t *q = p + (size_t)t * w->k + i;
-                        prefetch_next_tile(q, w->k);
-                        sum[t] = lanes_fma(lanes_load_e4m3(q), v, sum[t]);
-                        max[t] = e4m3_nan_max(max[t], q);
-                }
-        }
-        store_natural(sum, ret);
-        for (int t = 0; t < TILE; t++)
-                if (e4m3_is_nan(max[t]))
-                        ret[t] = NAN;
-}
-
-/* x arranged as (evens, odds). */
-static inline void dot_fp4(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
-        const uint8_t *p = (const uint8_t *)w->data + row * matrix_row_bytes(w);
-        const uint8_t *scales = matrix_row_scales(w, row);
-        uint32_t blocks = w->k / WEIGHT_BLOCK;
-        lanes sum[TILE];
-        for (int t = 0; t < TILE; t++)
-                sum[t] = lanes_zero();
-        for (uint32_t b = 0; b < blocks; b++, x += WEIGHT_BLOCK) {
-                lanes v0 = lanes_load(x), v1 = lanes_load(x + LANES);
-                for (uint32_t t = 0; t < TILE; t++) {
-                        const uint8_t *q = p + (t * blocks + b) * (WEIGHT_BLOCK / 2);
-                        lanes value[2], scale = lanes_set(ue8m0_values[scales[t * blocks + b]]);
-                        prefetch_next_tile(q, w->k / 2);
-                        lanes_load_e2m1_pairs(q, value);
-                        sum[t] = lanes_fma(lanes_mul(value[0], scale), v0, sum[t]);
-                        sum[t] = lanes_fma(lanes_mul(value[1], scale), v1, sum[t]);
-                }
-        }
-        store_pairs(sum, ret);
-}
-
-static inline uint32_t magnitude_bits(float x) {
-        return float_bits(x) & 0x7FFFFFFF;
-}
-
-/* The scales of a row of FP8 tiles multiply the input, once for 32 outputs, instead of each weight:
- * a fused multiply-add sees the same product as long as both ways of grouping its factors are
- * exact. False where that is not certain: when a scaled input is not a normal number (or a zero
- * that was one before). A weight times a scale is then exact too: only above 2^120 could it
- * overflow, where the scale divided by E4M3_HALF is infinite. */
-static bool scale_input(const struct matrix *w, uint32_t row, const float *x, float *y) {
-        const uint8_t *scales = matrix_row_scales(w, row);
-        uint32_t worst = 0;
-        for (uint32_t i = 0; i < w->k; i += LANES) {
-                float factor = ue8m0_values[scales[i / WEIGHT_BLOCK]] / E4M3_HALF;
-                for (uint32_t j = i; j < i + LANES; j++) {
-                        y[j] = x[j] * factor;
-                        bool normal = magnitude_bits(y[j]) - 0x00800000 < 0x7F000000;
-                        bool zero = (magnitude_bits(y[j]) | magnitude_bits(x[j])) == 0;
-                        worst |= !(normal | zero);
-                }
-        }
-        return worst == 0;
-}
-
-/* Outputs [first, last) of input row `row` by the plain loops. */
-static void one_row_plainly(const struct matmul *m, uint32_t row, uint32_t first, uint32_t last) {
-        struct matmul one = *m;
-        one.x += row * m->x_stride;
-        one.y += row * m->y_stride;
-        one.n_rows = 1;
-        backend_reference.matmul(&one, first, last);
-}
-
-typedef void dot_tile(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]);
-
-/* Tiles over [first, last); the last one may reach back over outputs that are done. */
-static inline __attribute__((always_inline)) void one_row_tiles(const struct matmul *m,
-                                                                uint32_t row, uint32_t first,
-                                                                uint32_t last, const float *x,
-                                                                dot_tile *dot) {
-        float *y = m->y + row * m->y_stride, sum[TILE];
-        if (last - first < TILE) {
-                one_row_plainly(m, row, first, last);
-                return;
-        }
-        for (uint32_t i = first; i < last; i += TILE) {
-                uint32_t at = i + TILE <= last ? i : last - TILE;
-                dot(&m->w, at, x, sum);
-                for (uint32_t t = 0; t < TILE; t++)
-                        y[at + t] = rounded(sum[t], m->round);
-        }
-}
-
-static void one_row_fp8(const struct matmul *m, uint32_t row, uint32_t first, uint32_t last) {
-        for (uint32_t i = first, end; i < last; i = end) {
-                end = (i / WEIGHT_BLOCK + 1) * WEIGHT_BLOCK;
-                end = end < last ? end : last;
-                if (scale_input(&m->w, i, m->x + row * m->x_stride, m->scratch))
-                        one_row_tiles(m, row, i, end, m->scratch, dot_fp8);
-                else
-                        one_row_plainly(m, row, i, end);
-        }
-}
-
-static void one_row(const struct matmul *m, uint32_t row, uint32_t first, uint32_t last) {
-        const float *x = m->x + row * m->x_stride;
-        switch (m->w.format) {
-        case WEIGHT_F32: one_row_tiles(m, row, first, last, x, dot_f32); break;
-        case WEIGHT_BF16:
-                lanes_deinterleave(x, m->w.k, m->scratch);
-                one_row_tiles(m, row, first, last, m->scratch, dot_bf16);
-                break;
-        case WEIGHT_FP8: one_row_fp8(m, row, first, last); break;
-        case WEIGHT_FP4:
-                lanes_deinterleave(x, m->w.k, m->scratch);
-                one_row_tiles(m, row, first, last, m->scratch, dot_fp4);
-                break;
-        }
-}
-
 /* --- several rows ----------------------------------------------------------------------------- */
 
 /* A panel of PANEL outputs by PANEL_K values is 32 KiB of floats; with the inputs it meets (up to
@@ -215,39 +35,40 @@ static void one_row(const struct matmul *m, uint32_t row, uint32_t first, uint32
 _Static_assert(MATMUL_SCRATCH_MIN >= PANEL * (PANEL_K + ROWS_MAX * LANES),
                "the panel and its sums");
 
-/* Weights [first, first + n) of one row as floats; first and n multiples of 16. */
+static void decode_fp8(const uint8_t *codes, const uint8_t *scales, uint32_t n, float *ret) {
+        __m128i max = _mm_setzero_si128();
+        for (uint32_t i = 0; i < n; i += LANES) {
+                /* In two steps: the two factors' product may overflow. */
+                lanes v = lanes_mul(lanes_load_e4m3(codes + i), lanes_set(1.0f / E4M3_WORD));
+                lanes_store(ret + i,
+                            lanes_mul(v, lanes_set(ue8m0_values[scales[i / WEIGHT_BLOCK]])));
+                max = e4m3_nan_max(max, codes + i);
+        }
+        if (e4m3_is_nan(max))
+                ret[0] = NAN;
+}
+
+/* Weights [first, first + n) of one row as floats; n a multiple of 16, `first` of 32. */
 static void decode(const struct matrix *w, uint32_t row, uint32_t first, uint32_t n, float *ret) {
         const uint8_t *bytes = (const uint8_t *)w->data + row * matrix_row_bytes(w);
-        const uint8_t *scales = w->scales ? matrix_row_scales(w, row) : NULL;
-        __m128i max = _mm_setzero_si128();
-        uint32_t i = first, last = first + n;
+        const uint8_t *scales = w->scales ? matrix_row_scales(w, row) + first / WEIGHT_BLOCK : NULL;
         switch (w->format) {
         case WEIGHT_F32:
                 memcpy(ret, (const float *)(const void *)bytes + first, n * sizeof(float));
                 break;
         case WEIGHT_BF16:
-                for (; i < last; i += LANES, ret += LANES)
-                        lanes_store(ret,
-                                    lanes_load_bf16((const uint16_t *)(const void *)bytes + i));
-                break;
-        case WEIGHT_FP8:
-                for (float *at = ret; i < last; i += LANES, at += LANES) {
-                        lanes v =
-                                lanes_mul(lanes_load_e4m3(bytes + i), lanes_set(1.0f / E4M3_HALF));
-                        max = e4m3_nan_max(max, bytes + i);
+                for (uint32_t i = 0; i < n; i += LANES)
                         lanes_store(
-                                at,
-                                lanes_mul(v, lanes_set(ue8m0_values[scales[i / WEIGHT_BLOCK]])));
-                }
-                if (e4m3_is_nan(max))
-                        ret[0] = NAN;
+                                ret + i,
+                                lanes_load_bf16((const uint16_t *)(const void *)bytes + first + i));
                 break;
+        case WEIGHT_FP8: decode_fp8(bytes + first, scales, n, ret); break;
         case WEIGHT_FP4:
-                for (; i < last; i += WEIGHT_BLOCK, ret += WEIGHT_BLOCK) {
-                        lanes v[2], scale = lanes_set(ue8m0_values[scales[i / WEIGHT_BLOCK]]);
-                        lanes_load_e2m1(bytes + i / 2, v);
-                        lanes_store(ret, lanes_mul(v[0], scale));
-                        lanes_store(ret + LANES, lanes_mul(v[1], scale));
+                for (uint32_t i = 0; i < n; i += WEIGHT_BLOCK) {
+                        lanes v[2];
+                        lanes_load_e2m1(bytes + (first + i) / 2, scales[i / WEIGHT_BLOCK], v);
+                        lanes_store(ret + i, v[0]);
+                        lanes_store(ret + i + LANES, v[1]);
                 }
                 break;
         }
@@ -334,11 +155,191 @@ static void several_rows(const struct matmul *m, uint32_t first, uint32_t last) 
         }
 }
 
+/* --- one row ---------------------------------------------------------------------------------- */
+
+/* The rows of a tile are short streams, too short for the hardware to run ahead: fetch the next
+ * tile, which follows in memory. Measured on Zen 1 with BF16: 1.3 to 1.6 times the tokens per
+ * second. */
+static inline void prefetch_next_tile(const uint8_t *row, size_t row_bytes) {
+        _mm_prefetch((const char *)(row + TILE * row_bytes), _MM_HINT_T0);
+}
+
+static inline void store_pairs(const lanes sum[TILE], float ret[TILE]) {
+        __m128 s4[TILE];
+        for (int t = 0; t < TILE; t++)
+                s4[t] = lanes_pairs_to_s4(sum[t]);
+        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
+}
+
+static inline void store_natural(const lanes sum[TILE], float ret[TILE]) {
+        __m128 s4[TILE];
+        for (int t = 0; t < TILE; t++)
+                s4[t] = lanes_to_s4(sum[t]);
+        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
+}
+
+/* TILE weight rows from `row` on against one input; x as it is. */
+static inline void dot_f32(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
+        const float *p = (const float *)w->data + (size_t)row * w->k;
+        lanes sum[TILE];
+        for (int t = 0; t < TILE; t++)
+                sum[t] = lanes_zero();
+        for (uint32_t i = 0; i < w->k; i += LANES) {
+                lanes v = lanes_load(x + i);
+                for (int t = 0; t < TILE; t++)
+                        sum[t] = lanes_fma(lanes_load(p + (size_t)t * w->k + i), v, sum[t]);
+        }
+        store_natural(sum, ret);
+}
+
+/* x arranged as (evens, odds). */
+static inline void dot_bf16(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
+        const uint16_t *p = (const uint16_t *)w->data + (size_t)row * w->k;
+        lanes sum[TILE];
+        for (int t = 0; t < TILE; t++)
+                sum[t] = lanes_zero();
+        for (uint32_t i = 0; i < w->k; i += LANES) {
+                lanes v = lanes_load(x + i);
+                for (int t = 0; t < TILE; t++) {
+                        const uint16_t *q = p + (size_t)t * w->k + i;
+                        prefetch_next_tile((const uint8_t *)q, w->k * sizeof(*q));
+                        sum[t] = lanes_fma(lanes_load_bf16_pairs(q), v, sum[t]);
+                }
+        }
+        store_pairs(sum, ret);
+}
+
+static inline void store_quarters(const lanes sum[TILE], float ret[TILE]) {
+        __m128 s4[TILE];
+        for (int t = 0; t < TILE; t++)
+                s4[t] = lanes_quarters_to_s4(sum[t]);
+        _mm_storeu_ps(ret, lanes_s4_sum4(s4));
+}
+
+static bool has_nan(const uint8_t *codes, uint32_t n) {
+        __m128i max = _mm_setzero_si128();
+        for (uint32_t i = 0; i < n; i += LANES)
+                max = e4m3_nan_max(max, codes + i);
+        return e4m3_is_nan(max);
+}
+
+/* x in quarters, multiplied by the scales of this row of tiles, as scale_input() does. */
+static inline void dot_fp8(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
+        const uint8_t *p = (const uint8_t *)w->data + (size_t)row * w->k;
+        __m128i max = _mm_setzero_si128();
+        lanes sum[TILE];
+        for (int t = 0; t < TILE; t++)
+                sum[t] = lanes_zero();
+        for (uint32_t i = 0; i < w->k; i += LANES) {
+                lanes v = lanes_load(x + i);
+                for (int t = 0; t < TILE; t++) {
+                        const uint8_t *q = p + (size_t)t * w->k + i;
+                        prefetch_next_tile(q, w->k);
+                        sum[t] = lanes_fma(lanes_load_e4m3_quarters(q), v, sum[t]);
+                        max = e4m3_nan_max(max, q);
+                }
+        }
+        store_quarters(sum, ret);
+        if (e4m3_is_nan(max)) /* in one of the rows */
+                for (int t = 0; t < TILE; t++)
+                        if (has_nan(p + (size_t)t * w->k, w->k))
+                                ret[t] = NAN;
+}
+
+/* x arranged in quarters. */
+static inline void dot_fp4(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]) {
+        const uint8_t *p = (const uint8_t *)w->data + row * matrix_row_bytes(w);
+        const uint8_t *scales = matrix_row_scales(w, row);
+        uint32_t blocks = w->k / WEIGHT_BLOCK;
+        lanes sum[TILE];
+        for (int t = 0; t < TILE; t++)
+                sum[t] = lanes_zero();
+        for (uint32_t b = 0; b < blocks; b++, x += WEIGHT_BLOCK) {
+                lanes v0 = lanes_load(x), v1 = lanes_load(x + LANES);
+                for (uint32_t t = 0; t < TILE; t++) {
+                        const uint8_t *q = p + (t * blocks + b) * (WEIGHT_BLOCK / 2);
+                        lanes value[2];
+                        prefetch_next_tile(q, w->k / 2);
+                        lanes_load_e2m1_quarters(q, scales[t * blocks + b], value);
+                        sum[t] = lanes_fma(value[0], v0, sum[t]);
+                        sum[t] = lanes_fma(value[1], v1, sum[t]);
+                }
+        }
+        store_quarters(sum, ret);
+}
+
+/* The scales of a row of FP8 tiles multiply the input x, which is in quarters, once for 32 outputs
+ * instead of each weight: a fused multiply-add sees the same product as long as both ways of
+ * grouping its factors are exact. False where that is not certain: always with a scale from 2^8 on,
+ * which E4M3_WORD takes to infinity (below that no weight times a scale overflows), or when a
+ * scaled input, multiplied back, is not what it was. */
+static bool scale_input(const struct matrix *w, uint32_t row, const float *x, float *y) {
+        const uint8_t *scales = matrix_row_scales(w, row);
+        unsigned changed = 0;
+        for (uint32_t i = 0; i < w->k; i += LANES) {
+                float factor = ue8m0_values[scales[i / WEIGHT_BLOCK]] / E4M3_WORD;
+                lanes before = lanes_load(x + i), scaled = lanes_mul(before, lanes_set(factor));
+                changed |= lanes_differ(before, lanes_mul(scaled, lanes_set(1.0f / factor)));
+                lanes_store(y + i, scaled);
+        }
+        return changed == 0;
+}
+
+typedef void dot_tile(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]);
+
+/* Tiles over [first, last); the last one may reach back over outputs that are done. */
+static inline __attribute__((always_inline)) void one_row_tiles(const struct matmul *m,
+                                                                uint32_t first, uint32_t last,
+                                                                const float *x, dot_tile *dot) {
+        if (last - first < TILE) {
+                several_rows(m, first, last);
+                return;
+        }
+        for (uint32_t i = first; i < last; i += TILE) {
+                uint32_t at = i + TILE <= last ? i : last - TILE;
+                float sum[TILE];
+                dot(&m->w, at, x, sum);
+                for (uint32_t t = 0; t < TILE; t++)
+                        m->y[at + t] = rounded(sum[t], m->round);
+        }
+}
+
+static void one_row_fp8(const struct matmul *m, uint32_t first, uint32_t last) {
+        float *x = m->scratch, *scaled = x + m->w.k;
+        bool arranged = false;
+        for (uint32_t i = first, end; i < last; i = end) {
+                end = (i / WEIGHT_BLOCK + 1) * WEIGHT_BLOCK;
+                end = end < last ? end : last;
+                if (!arranged)
+                        lanes_quarters(m->x, m->w.k, x);
+                arranged = scale_input(&m->w, i, x, scaled) && end - i >= TILE;
+                if (arranged)
+                        one_row_tiles(m, i, end, scaled, dot_fp8);
+                else /* overwrites the scratch */
+                        several_rows(m, i, end);
+        }
+}
+
+static void one_row(const struct matmul *m, uint32_t first, uint32_t last) {
+        switch (m->w.format) {
+        case WEIGHT_F32: one_row_tiles(m, first, last, m->x, dot_f32); break;
+        case WEIGHT_BF16:
+                lanes_deinterleave(m->x, m->w.k, m->scratch);
+                one_row_tiles(m, first, last, m->scratch, dot_bf16);
+                break;
+        case WEIGHT_FP8: one_row_fp8(m, first, last); break;
+        case WEIGHT_FP4:
+                lanes_quarters(m->x, m->w.k, m->scratch);
+                one_row_tiles(m, first, last, m->scratch, dot_fp4);
+                break;
+        }
+}
+
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last) {
         if (m->w.k % LANES != 0)
                 backend_reference.matmul(m, first, last);
         else if (m->n_rows > 1)
                 several_rows(m, first, last);
         else if (m->n_rows == 1)
-                one_row(m, 0, first, last);
+                one_row(m, first, last);
 }
