@@ -29,11 +29,12 @@ struct matmul {
         float *scratch; /* at least matmul_scratch(k) floats, private to the call */
 };
 
-/* One input row rearranged, and once more scaled; or a panel of decoded weights and its unfinished
- * sums. */
-#define MATMUL_SCRATCH_MIN 32768
+/* A panel of decoded weights with its unfinished sums, and a few input rows, rearranged, four of
+ * them also scaled. */
+#define MATMUL_ROWS_FEW 32
+#define MATMUL_PANEL    32768
 static inline size_t matmul_scratch(uint32_t k) {
-        return 2 * (size_t)k > MATMUL_SCRATCH_MIN ? 2 * (size_t)k : MATMUL_SCRATCH_MIN;
+        return MATMUL_PANEL + (size_t)(MATMUL_ROWS_FEW + 4) * k;
 }
 
 /* One query position's attention over a key list in two parts (window rows, then selected rows;

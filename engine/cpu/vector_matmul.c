@@ -1,9 +1,9 @@
 /* Matrix products for every weight format, bit-equal to reference.c.
  *
- * One row of input (decoding) is bound by reading weights: they are decoded in registers, used once
- * and forgotten. Several rows are bound by arithmetic: a panel of weights is decoded once into
- * floats and meets all rows, a stretch of k at a time so that everything stays in the caches; the
- * 16 lanes of each sum wait in memory between stretches, which changes no order of addition. */
+ * Few rows of input: weights are decoded in registers and meet one row (decoding is bound by
+ * reading them) or four (which pay for it once). Many rows with FP8: a panel of weights is decoded
+ * into floats and meets all rows, a stretch of k at a time so that everything stays in the caches;
+ * the 16 lanes of each sum wait in memory between stretches, which changes no order of addition. */
 #include "engine/cpu/codes.h"
 #include "engine/cpu/vector.h"
 #include "engine/numerics.h"
@@ -25,15 +25,14 @@ static inline float rounded(float x, bool round) {
         return round ? bf16_round(x) : x;
 }
 
-/* --- several rows ----------------------------------------------------------------------------- */
+/* --- many rows: a panel ----------------------------------------------------------------------- */
 
 /* A panel of PANEL outputs by PANEL_K values is 32 KiB of floats; with the inputs it meets (up to
  * ROWS_MAX by PANEL_K, 192 KiB) and the sums (96 KiB) it stays in a second-level cache. */
 #define PANEL    16
 #define PANEL_K  512
 #define ROWS_MAX 96
-_Static_assert(MATMUL_SCRATCH_MIN >= PANEL * (PANEL_K + ROWS_MAX * LANES),
-               "the panel and its sums");
+_Static_assert(MATMUL_PANEL >= PANEL * (PANEL_K + ROWS_MAX * LANES), "the panel and its sums");
 
 static void decode_fp8(const uint8_t *codes, const uint8_t *scales, uint32_t n, float *ret) {
         __m128i max = _mm_setzero_si128();
@@ -135,7 +134,7 @@ static void store_sums(const float *sums, uint32_t n_rows, uint32_t n_outputs, f
                                        round);
 }
 
-static void several_rows(const struct matmul *m, uint32_t first, uint32_t last) {
+static void with_panel(const struct matmul *m, uint32_t first, uint32_t last) {
         float *panel = m->scratch, *sums = panel + PANEL * PANEL_K;
         for (uint32_t r = 0; r < m->n_rows; r += ROWS_MAX) {
                 uint32_t rows = m->n_rows - r < ROWS_MAX ? m->n_rows - r : ROWS_MAX;
@@ -155,7 +154,7 @@ static void several_rows(const struct matmul *m, uint32_t first, uint32_t last) 
         }
 }
 
-/* --- one row ---------------------------------------------------------------------------------- */
+/* --- few rows --------------------------------------------------------------------------------- */
 
 /* The rows of a tile are short streams, too short for the hardware to run ahead: fetch the next
  * tile, which follows in memory. Measured on Zen 1 with BF16: 1.3 to 1.6 times the tokens per
@@ -288,11 +287,10 @@ static bool scale_input(const struct matrix *w, uint32_t row, const float *x, fl
 typedef void dot_tile(const struct matrix *w, uint32_t row, const float *x, float ret[TILE]);
 
 /* Tiles over [first, last); the last one may reach back over outputs that are done. */
-static inline __attribute__((always_inline)) void one_row_tiles(const struct matmul *m,
-                                                                uint32_t first, uint32_t last,
-                                                                const float *x, dot_tile *dot) {
+static inline __attribute__((always_inline)) void
+one_row(const struct matmul *m, uint32_t first, uint32_t last, const float *x, dot_tile *dot) {
         if (last - first < TILE) {
-                several_rows(m, first, last);
+                with_panel(m, first, last);
                 return;
         }
         for (uint32_t i = first; i < last; i += TILE) {
@@ -304,42 +302,144 @@ static inline __attribute__((always_inline)) void one_row_tiles(const struct mat
         }
 }
 
-static void one_row_fp8(const struct matmul *m, uint32_t first, uint32_t last) {
-        float *x = m->scratch, *scaled = x + m->w.k;
-        bool arranged = false;
+/* One weight row against TILE inputs, arranged like those of dot_*(), so that decoding it is paid
+ * once. */
+static inline __attribute__((always_inline)) void dot_inputs(const struct matrix *w, uint32_t row,
+                                                             const enum weight_format format,
+                                                             const float *x, float ret[TILE]) {
+        const uint8_t *p = (const uint8_t *)w->data + row * matrix_row_bytes(w);
+        const uint8_t *scales = format == WEIGHT_FP4 ? matrix_row_scales(w, row) : NULL;
+        const uint32_t step = format == WEIGHT_FP4 ? WEIGHT_BLOCK : LANES;
+        __m128i max = _mm_setzero_si128();
+        lanes sum[TILE], v[2];
+        for (int t = 0; t < TILE; t++)
+                sum[t] = lanes_zero();
+        for (uint32_t i = 0; i < w->k; i += step) {
+                if (format == WEIGHT_F32) {
+                        v[0] = lanes_load((const float *)(const void *)p + i);
+                } else if (format == WEIGHT_BF16) {
+                        v[0] = lanes_load_bf16_pairs((const uint16_t *)(const void *)p + i);
+                } else if (format == WEIGHT_FP8) {
+                        v[0] = lanes_load_e4m3_quarters(p + i);
+                        max = e4m3_nan_max(max, p + i);
+                } else {
+                        lanes_load_e2m1_quarters(p + i / 2, scales[i / WEIGHT_BLOCK], v);
+                }
+                for (uint32_t t = 0; t < TILE; t++) {
+                        const float *at = x + (size_t)t * w->k + i;
+                        sum[t] = lanes_fma(v[0], lanes_load(at), sum[t]);
+                        if (step > LANES)
+                                sum[t] = lanes_fma(v[1], lanes_load(at + LANES), sum[t]);
+                }
+        }
+        if (format == WEIGHT_F32)
+                store_natural(sum, ret);
+        else if (format == WEIGHT_BF16)
+                store_pairs(sum, ret);
+        else
+                store_quarters(sum, ret);
+        for (int t = 0; e4m3_is_nan(max) && t < TILE; t++)
+                ret[t] = NAN;
+}
+
+/* TILE rows from x on, arranged, against outputs [first, last); m->y is the first row's. */
+static inline __attribute__((always_inline)) void tile_of_rows(const struct matmul *m,
+                                                               uint32_t first, uint32_t last,
+                                                               const float *x,
+                                                               const enum weight_format format) {
+        float sum[TILE];
+        for (uint32_t i = first; i < last; i++) {
+                dot_inputs(&m->w, i, format, x, sum);
+                for (uint32_t t = 0; t < TILE; t++)
+                        m->y[t * m->y_stride + i] = rounded(sum[t], m->round);
+        }
+}
+
+static void arrange(const struct matmul *m, float *ret) {
+        for (uint32_t r = 0; r < m->n_rows; r++, ret += m->w.k) {
+                const float *x = m->x + r * m->x_stride;
+                switch (m->w.format) {
+                case WEIGHT_F32: memcpy(ret, x, m->w.k * sizeof(*x)); break;
+                case WEIGHT_BF16: lanes_deinterleave(x, m->w.k, ret); break;
+                default: lanes_quarters(x, m->w.k, ret); break;
+                }
+        }
+}
+
+/* Outputs [first, last), which lie in one row of FP8 tiles, for the n rows (1 or TILE) that m
+ * begins with; x is arranged. */
+static void some_rows(const struct matmul *m, uint32_t n, uint32_t first, uint32_t last,
+                      const float *x, float *scaled) {
+        bool tile = n == TILE, exact = true;
+        if (m->w.format == WEIGHT_FP8) {
+                for (uint32_t r = 0; r < n; r++)
+                        exact &= scale_input(&m->w, first, x + (size_t)r * m->w.k,
+                                             scaled + (size_t)r * m->w.k);
+                x = scaled;
+        }
+        if (!exact) {
+                struct matmul these = *m;
+                these.n_rows = n;
+                with_panel(&these, first, last);
+                return;
+        }
+        switch (m->w.format) {
+        case WEIGHT_F32:
+                tile ? tile_of_rows(m, first, last, x, WEIGHT_F32)
+                     : one_row(m, first, last, x, dot_f32);
+                break;
+        case WEIGHT_BF16:
+                tile ? tile_of_rows(m, first, last, x, WEIGHT_BF16)
+                     : one_row(m, first, last, x, dot_bf16);
+                break;
+        case WEIGHT_FP8:
+                tile ? tile_of_rows(m, first, last, x, WEIGHT_FP8)
+                     : one_row(m, first, last, x, dot_fp8);
+                break;
+        case WEIGHT_FP4:
+                tile ? tile_of_rows(m, first, last, x, WEIGHT_FP4)
+                     : one_row(m, first, last, x, dot_fp4);
+                break;
+        }
+}
+
+/* Few rows share the passes over the weights: a stretch of outputs, whose weights then are in the
+ * caches, meets one tile of rows after the other. */
+static void few_rows(const struct matmul *m, uint32_t first, uint32_t last) {
+        uint32_t k = m->w.k;
+        float *x = m->scratch, *scaled = x + (size_t)m->n_rows * k;
+        arrange(m, x);
         for (uint32_t i = first, end; i < last; i = end) {
                 end = (i / WEIGHT_BLOCK + 1) * WEIGHT_BLOCK;
                 end = end < last ? end : last;
-                if (!arranged)
-                        lanes_quarters(m->x, m->w.k, x);
-                arranged = scale_input(&m->w, i, x, scaled) && end - i >= TILE;
-                if (arranged)
-                        one_row_tiles(m, i, end, scaled, dot_fp8);
-                else /* overwrites the scratch */
-                        several_rows(m, i, end);
+                for (uint32_t r = 0, n; r < m->n_rows; r += n) {
+                        struct matmul these = *m;
+                        n = m->n_rows - r >= TILE ? TILE : 1;
+                        these.x += r * m->x_stride;
+                        these.y += r * m->y_stride;
+                        these.n_rows = 1;
+                        these.scratch = scaled + (size_t)TILE * k; /* for a panel */
+                        some_rows(&these, n, i, end, x + (size_t)r * k, scaled);
+                }
         }
 }
 
-static void one_row(const struct matmul *m, uint32_t first, uint32_t last) {
-        switch (m->w.format) {
-        case WEIGHT_F32: one_row_tiles(m, first, last, m->x, dot_f32); break;
-        case WEIGHT_BF16:
-                lanes_deinterleave(m->x, m->w.k, m->scratch);
-                one_row_tiles(m, first, last, m->scratch, dot_bf16);
-                break;
-        case WEIGHT_FP8: one_row_fp8(m, first, last); break;
-        case WEIGHT_FP4:
-                lanes_quarters(m->x, m->w.k, m->scratch);
-                one_row_tiles(m, first, last, m->scratch, dot_fp4);
-                break;
-        }
-}
-
+/* Decoding FP8 costs as much as adding a tile of four rows, so that from some 16 rows on a panel
+ * pays; the other formats are better off without one (measured on Zen 1). */
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last) {
-        if (m->w.k % LANES != 0)
+        if (m->w.k % LANES != 0) {
                 backend_reference.matmul(m, first, last);
-        else if (m->n_rows > 1)
-                several_rows(m, first, last);
-        else if (m->n_rows == 1)
-                one_row(m, first, last);
+                return;
+        }
+        if (m->w.format == WEIGHT_FP8 && m->n_rows > MATMUL_ROWS_FEW / 2) {
+                with_panel(m, first, last);
+                return;
+        }
+        for (uint32_t r = 0; r < m->n_rows; r += MATMUL_ROWS_FEW) {
+                struct matmul some = *m;
+                some.x += r * m->x_stride;
+                some.y += r * m->y_stride;
+                some.n_rows = m->n_rows - r < MATMUL_ROWS_FEW ? m->n_rows - r : MATMUL_ROWS_FEW;
+                few_rows(&some, first, last);
+        }
 }
