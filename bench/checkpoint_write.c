@@ -51,10 +51,11 @@ struct writer {
         atomic_int failed; /* the first error's code */
 };
 
-static volatile sig_atomic_t interrupted;
+static atomic_bool interrupted; /* lock-free: set by a signal handler */
 
 static void on_signal(int signal) {
-        interrupted = signal;
+        (void)signal;
+        atomic_store(&interrupted, true);
 }
 
 static void watch_signals(bool on) {
@@ -80,7 +81,7 @@ __attribute__((format(printf, 3, 4))) static void fail(struct writer *w, int cod
 }
 
 static bool stopped(struct writer *w) {
-        if (interrupted)
+        if (atomic_load(&interrupted))
                 fail(w, -EINTR, "interrupted; nothing was kept");
         return atomic_load(&w->failed) != 0;
 }
@@ -91,7 +92,7 @@ static void write_all(struct writer *w, int fd, const char *name, const uint8_t 
                       uint64_t offset) {
         while (n > 0) {
                 ssize_t k = pwrite(fd, bytes, n, (off_t)offset);
-                if (k < 0 && errno == EINTR && !interrupted)
+                if (k < 0 && errno == EINTR && !atomic_load(&interrupted))
                         continue;
                 if (k <= 0) {
                         fail(w, k < 0 ? -errno : -EIO, "%s/%s: %s", w->folder, name,
@@ -305,7 +306,7 @@ int checkpoint_write(const struct checkpoint_write *write, struct error *err) {
         w.shards = calloc(n, sizeof(*w.shards));
         w.first_piece = calloc(n, sizeof(*w.first_piece));
         pthread_mutex_init(&w.lock, NULL);
-        interrupted = 0;
+        atomic_store(&interrupted, false);
         watch_signals(true);
         int r = w.shards && w.first_piece ? make_folder(&w, err)
                                           : error_set(err, -ENOMEM, "out of memory");

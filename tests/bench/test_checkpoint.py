@@ -23,6 +23,17 @@ SMALL = ["hidden_size=64", "moe_intermediate_size=32", "num_attention_heads=2", 
 SIZES = {"F32": 4, "BF16": 2, "F8_E4M3": 1, "F8_E8M0": 1, "I8": 1}
 
 
+def e4m3(code):
+    exponent, mantissa = code >> 3 & 15, code & 7
+    size = (8 + mantissa) * 2.0 ** (exponent - 10) if exponent else mantissa * 2.0 ** -9
+    return -size if code & 128 else size
+
+
+def e2m1(code):
+    size = (0, .5, 1, 1.5, 2, 3, 4, 6)[code & 7]
+    return -size if code & 8 else size
+
+
 def digest(folder):
     whole = hashlib.sha256()
     for name in sorted(os.listdir(folder)):
@@ -71,9 +82,57 @@ class Checkpoint(unittest.TestCase):
         return json.loads(run.stdout)
 
     def test_the_same_seed_gives_the_same_bytes_on_any_number_of_threads(self):
-        one = digest(self.make("one", "--threads", "1"))
-        self.assertEqual(one, digest(self.make("three", "--threads", "3")))
-        self.assertNotEqual(one, digest(self.make("other", "--seed", "1")))
+        large = ("--set", "engram_vocab_size=30000")  # files of several pieces, which threads share
+        one = digest(self.make("one", *large, "--threads", "1"))
+        self.assertEqual(one, digest(self.make("three", *large, "--threads", "3")))
+        self.assertNotEqual(one, digest(self.make("other", *large, "--seed", "1")))
+
+    def test_any_part_of_a_tensor_depends_on_its_place_alone(self):
+        # 2 x 5,760,384 bytes of codes, the first row repeated nowhere
+        folder = self.make("one", "--set", "engram_vocab_size=15000")
+        for name in os.listdir(folder):
+            if name.endswith(".safetensors"):
+                n, tensors = header(os.path.join(folder, name))
+                codes = tensors.get("layers.1.engram.embed.weight")
+                if codes:
+                    with open(os.path.join(folder, name), "rb") as f:
+                        f.seek(8 + n + codes["data_offsets"][0])
+                        data = f.read(codes["data_offsets"][1] - codes["data_offsets"][0])
+                    self.assertGreater(len(data), 1 << 22)
+                    self.assertEqual(data.count(data[:32]), 1)
+                    self.assertNotIn(0x7f, data)  # NaN
+                    self.assertNotIn(0xff, data)
+
+    def read(self, folder, name):
+        with open(os.path.join(folder, "model.safetensors.index.json"), encoding="utf-8") as f:
+            path = os.path.join(folder, json.load(f)["weight_map"][name])
+        n, tensors = header(path)
+        begin, end = tensors[name]["data_offsets"]
+        with open(path, "rb") as f:
+            f.seek(8 + n + begin)
+            return f.read(end - begin), tensors[name]["shape"]
+
+    def test_numbers_times_scales_have_the_size_that_sums_need(self):
+        folder = self.make("one")
+        for stem, inputs in (("layers.0.attn.wq_b", 32), ("layers.0.attn.wo_b", 64), ("layers.3.ffn.experts.2.w1", 64),
+                             ("layers.3.ffn.experts.2.w2", 32), ("layers.1.engram.embed", 1)):
+            codes, (rows, width) = self.read(folder, stem + ".weight")
+            scales, (scale_rows, blocks) = self.read(folder, stem + ".scale")
+            values = []
+            for row in range(min(rows, 64)):
+                for k in range(blocks * 32):
+                    if ".experts." in stem:
+                        value = e2m1(codes[row * width + k // 2] >> 4 * (k % 2))
+                    else:
+                        value = e4m3(codes[row * width + k])
+                    scale_row = row // 32 if scale_rows < rows else row
+                    values.append(value * 2.0 ** (scales[scale_row * blocks + k // 32] - 127))
+            mean = sum(values) / len(values)
+            deviation = (sum(v * v for v in values) / len(values) - mean * mean) ** .5
+            with self.subTest(stem):
+                self.assertLess(abs(mean) * inputs ** .5, 0.2)
+                self.assertLess(0.5, deviation * inputs ** .5)
+                self.assertLess(deviation * inputs ** .5, 2)
 
     def test_files_are_laid_out_as_readers_demand(self):
         folder = self.make("all", "--with-drafts", "--with-vision")

@@ -119,7 +119,7 @@ static int find(void *userdata, const struct tensor_entry *entry) {
 
 static void expect_exactly_the_tensors_of(const char *dir) {
         struct error err = { 0 };
-        struct checkpoint *checkpoint;
+        struct checkpoint *checkpoint = NULL;
         struct tensor_table table = { .config = &config };
         struct description d;
         if (model_config_read(dir, &config, &err) < 0 ||
