@@ -3,7 +3,11 @@
 
 import json
 import os
+import pty
+import re
+import select
 import signal
+import time
 
 import harness
 
@@ -112,6 +116,64 @@ class Chat(harness.DaemonTest):
         client.communicate(timeout=harness.PATIENCE_S)
         self.assertEqual(client.returncode, 130)
         harness.wait_until(lambda: not self.server.status()["requests"], "the request is gone")
+
+
+class Terminal:
+    """seek on a terminal of its own."""
+
+    def __init__(self, command):
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execv(command[0], command)
+        self.seen = b""
+
+    def expect(self, pattern):
+        """Waits until the output has the pattern, and forgets what came up to its end."""
+        end = time.monotonic() + harness.PATIENCE_S
+        while not (match := re.search(pattern, self.seen)):
+            if not select.select([self.fd], [], [], max(0, end - time.monotonic()))[0]:
+                raise AssertionError(f"no {pattern!r} in {self.seen!r}")
+            try:
+                self.seen += os.read(self.fd, 4096)
+            except OSError as ended:
+                raise AssertionError(f"no {pattern!r} in {self.seen!r}") from ended
+        before, self.seen = self.seen[:match.start()], self.seen[match.end():]
+        return before
+
+    def type(self, text):
+        os.write(self.fd, text)
+
+    def wait(self):
+        """Its exit status."""
+        try:
+            while os.read(self.fd, 4096):
+                pass
+        except OSError:  # that is how the end of a terminal reads
+            pass
+        os.close(self.fd)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+
+class OnATerminal(harness.DaemonTest):
+    def test_an_interrupt_stops_the_answer_and_not_the_conversation(self):
+        server = self.ready_daemon(model=harness.MODELS[-1])
+        terminal = Terminal(server.seek_command("chat", "--max-tokens", "0"))
+        terminal.expect(rb">>> ")
+        terminal.type(b"int x;\n")
+        terminal.expect(rb"\x1b\[2m")  # reasoning, dimmed
+        terminal.expect(rb"\w")
+        terminal.type(b"\x03")
+        terminal.expect(rb"\x1b\[0m\r\n>>> ")
+        terminal.type(b"/think off\n")
+        terminal.expect(rb">>> ")
+        terminal.type(b"half a line\x03")
+        terminal.expect(rb">>> ")
+        terminal.type(b"/help\n")
+        terminal.expect(rb"/system TEXT")
+        terminal.expect(rb">>> ")
+        terminal.type(b"\x04")
+        self.assertEqual(terminal.wait(), 0)
+        harness.wait_until(lambda: not server.status()["requests"], "the request is gone")
 
 
 if __name__ == "__main__":
