@@ -68,7 +68,7 @@ void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos
         }
 }
 
-void reference_fp8_round(const float *x, uint32_t n, float *y) {
+static void fp8_round(const float *x, uint32_t n, float *y) {
         uint8_t row[FP8_BLOCK + 1];
         for (uint32_t i = 0; i < n; i += FP8_BLOCK) {
                 if (!row_pack(ROW_FP8, x + i, FP8_BLOCK, row))
@@ -264,7 +264,7 @@ const struct backend backend_reference = {
         .matmul = matmul,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
-        .fp8_round = reference_fp8_round,
+        .fp8_round = fp8_round,
         .row_unpack = unpack_rows,
         .attend = attend,
         .index_scores = index_scores,

@@ -6,7 +6,6 @@
 
 void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
                     uint32_t n_pairs, bool inverse, bool round);
-void reference_fp8_round(const float *x, uint32_t n, float *y);
 void reference_pool_pair(const float *value0, const float *gate0, const float *value1,
                          const float *gate1, uint32_t n, bool round, float *y);
 void reference_router_scores(const float *z, uint32_t n, float *score);

@@ -11,10 +11,6 @@
  * to 5 cycles, one or two per cycle, two registers per sum with AVX2). */
 #define TILE 4
 
-static inline float rounded(float x, bool round) {
-        return round ? bf16_round(x) : x;
-}
-
 static float dot(const float *a, const float *b, uint32_t n) {
         lanes sum = lanes_zero();
         uint32_t i = 0;
@@ -59,6 +55,39 @@ static void rmsnorm(const float *x, const uint16_t *weight, uint32_t n, float ep
         if (round)
                 for (uint32_t i = 0; i < n; i++)
                         y[i] = bf16_round(y[i]);
+}
+
+/* |x| <= 448 rounded to e4m3, ties to even: e4m3_decode(e4m3_encode(x)). */
+static inline float e4m3_round(float x) {
+        uint32_t u = float_bits(x), sign = u & 0x80000000;
+        float a = float_from_bits(u & 0x7FFFFFFF);
+        /* Subnormals are multiples of 2^-9, the distance of floats next to 1.5 * 2^14. */
+        float small = (a + 0x1.8p14f) - 0x1.8p14f;
+        uint32_t normal = (float_bits(a) + 0x7FFFF + (u >> 20 & 1)) & 0xFFF00000;
+        return float_from_bits((a < 0x1p-6f ? float_bits(small) : normal) | sign);
+}
+
+/* One block of ROW_FP8: see row_pack(). Loops that the compiler turns into vectors. */
+static void fp8_round_block(const float *x, float *y) {
+        uint32_t worst = 0;
+        for (uint32_t i = 0; i < FP8_BLOCK; i++) {
+                uint32_t magnitude = float_bits(x[i]) & 0x7FFFFFFF;
+                worst = magnitude > worst ? magnitude : worst;
+        }
+        float a = float_from_bits(worst);
+        uint32_t u = float_bits((a > 1e-4f ? a : 1e-4f) * (1.0f / 448.0f));
+        float scale = worst < 0x7F800000 ? ue8m0_values[(u >> 23) + ((u & 0x7FFFFF) != 0)] : NAN;
+        float inverse = 1.0f / scale; /* both powers of two: x * inverse = x / scale */
+        for (uint32_t i = 0; i < FP8_BLOCK; i++) {
+                float t = x[i] * inverse;
+                t = t > 448.0f ? 448.0f : t < -448.0f ? -448.0f : t;
+                y[i] = e4m3_round(t) * scale;
+        }
+}
+
+static void fp8_round(const float *x, uint32_t n, float *y) {
+        for (uint32_t i = 0; i < n; i += FP8_BLOCK)
+                fp8_round_block(x + i, y + i);
 }
 
 /* Code bits to value, as in e4m3_decode; these rows were packed by us and hold no NaN codes. */
@@ -339,7 +368,7 @@ const struct backend VECTOR(backend) = {
         .matmul = VECTOR(matmul),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
-        .fp8_round = reference_fp8_round,
+        .fp8_round = fp8_round,
         .row_unpack = row_unpack_vector,
         .attend = attend,
         .index_scores = index_scores,
