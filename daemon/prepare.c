@@ -37,7 +37,7 @@ static int append_bos(struct request *request, const struct engine *engine) {
 static int encode_text(struct request *request, const struct engine *engine, const char *field,
                        const ProtobufCBinaryData *text, bool parse_special) {
         struct error err = { 0 };
-        unsigned flags = parse_special ? TOKENIZE_SPECIAL : 0;
+        unsigned flags = parse_special ? TOKENIZE_SPECIAL : TOKENIZE_LITERAL;
         int r = tokenizer_encode(engine_tokenizer(engine), (const char *)text->data, text->len,
                                  flags, &request->tokens, &err);
         if (r == -EILSEQ)

@@ -22,6 +22,13 @@ static int check_options(json_t *token, size_t index, struct error *err) {
                                          "added_tokens[%zu]: %s: only false is supported", index,
                                          off[i]);
         }
+        static const char *const flags[] = { "special", "normalized" };
+        for (size_t i = 0; i < sizeof(flags) / sizeof(*flags); i++) {
+                json_t *value = json_object_get(token, flags[i]);
+                if (value && !json_is_boolean(value))
+                        return error_set(err, -EINVAL, "added_tokens[%zu]: %s: not true or false",
+                                         index, flags[i]);
+        }
         return 0;
 }
 

@@ -30,7 +30,7 @@ static int append_added(const struct tokenizer *tokenizer, const char *name, str
 
 static int append_half(const struct tokenizer *tokenizer, const char *half, const char *text,
                        size_t n, struct token_list *ids, struct error *err) {
-        int r = tokenizer_encode(tokenizer, text, n, 0, ids, err);
+        int r = tokenizer_encode(tokenizer, text, n, TOKENIZE_LITERAL, ids, err);
         if (r < 0)
                 error_prefix(err, "%s", half);
         return r;

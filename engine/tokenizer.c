@@ -182,8 +182,7 @@ static int encode_pass(struct encoding *encoding, unsigned pass, const char *tex
         const struct added_token *token;
         while ((token = added_tokens_find(set, text, n, from, &at))) {
                 from = at + token->n;
-                bool plain = token->special && !(encoding->flags & TOKENIZE_SPECIAL);
-                if (plain || (encoding->flags & TOKENIZE_LITERAL))
+                if (token->special && !(encoding->flags & TOKENIZE_SPECIAL))
                         continue;
                 int r = encode_pass(encoding, pass + 1, text + done, at - done);
                 if (r < 0)
@@ -209,7 +208,8 @@ int tokenizer_encode(const struct tokenizer *tokenizer, const char *text, size_t
         };
         piece_cache_init(&encoding.scratch.cache, n);
         size_t n_before = ids->n;
-        int r = encode_pass(&encoding, ADDED_FIRST, text, n);
+        int r = flags & TOKENIZE_LITERAL ? encode_text(&encoding, text, n)
+                                         : encode_pass(&encoding, ADDED_FIRST, text, n);
         if (r < 0)
                 ids->n = n_before;
         return r;

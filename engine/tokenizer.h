@@ -13,9 +13,10 @@ struct tokenizer;
 
 #define TOKEN_NONE UINT32_MAX
 
-/* Longest text per call. A full context of a million tokens of 16 bytes is 16 MiB; the scratch for
- * one piece without a split is about 64 bytes per byte, so this also bounds memory (4 GiB, if
- * someone sends 64 MiB without a space). */
+/* Longest text per call: a full context of a million tokens of 16 bytes is 16 MiB. Beside the ids a
+ * call needs a bit for each byte of its longest piece and at most 1 MiB; with a file whose merges
+ * training would not write (bpe_forest.h) 44 bytes for each byte of the longest piece, and with
+ * patterns other than DeepSeek's 16 for each piece. */
 #define TOKENIZE_TEXT_MAX (64u << 20)
 
 /* Reads DIR/tokenizer.json. What would change the ids and is not supported is -EINVAL naming the
@@ -31,9 +32,10 @@ uint32_t tokenizer_n_ids(const struct tokenizer *tokenizer);
 
 enum tokenize_flags {
         /* Recognise the added tokens that the file marks special. Added tokens not marked special
-         * (<think>) are always recognised, as in Hugging Face tokenizers. */
+         * are recognised without it, as in Hugging Face tokenizers: <think>, and in DeepSeek's
+         * own file even <｜User｜> and <｜fim▁hole｜>. */
         TOKENIZE_SPECIAL = 1 << 0,
-        /* Recognise no added token at all: what a chat's messages say stays text. */
+        /* Recognise no added token at all: what a message, a prompt or a file says stays text. */
         TOKENIZE_LITERAL = 1 << 1,
 };
 

@@ -12,10 +12,12 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "engine/token_map.h"
 #include "engine/tokenizer.h"
 
-/* Set by meson: the default model, and this folder. */
-static const char *model_dir, *test_dir;
+/* Set by meson: the default model, this folder, and the one of the DeepSeek family's tokenizer, cut
+ * to its first merges. */
+static const char *model_dir, *test_dir, *deepseek_dir;
 
 static int open_model(void **state) {
         struct error err = { 0 };
@@ -84,6 +86,60 @@ static void test_added_tokens_that_overlap_are_found_as_by_hugging_face(void **s
         struct tokenizer *tokenizer;
         assert_int_equal(tokenizer_parse("t.json", json, strlen(json), &tokenizer, NULL), 0);
         check_cases(tokenizer, json_object_get(root, "overlapping"), 200);
+        tokenizer_close(tokenizer);
+}
+
+static void test_ids_of_the_deepseek_family_are_those_of_hugging_face(void **state) {
+        (void)state;
+        struct error err = { 0 };
+        struct tokenizer *tokenizer;
+        json_auto_t *root = load(deepseek_dir, "tokenizer_cases.json");
+        if (tokenizer_open(deepseek_dir, &tokenizer, &err) < 0)
+                fail_msg("%s", err.text);
+        check_cases(tokenizer, json_object_get(root, "cases"), 400);
+        /* Not marked special in this file, and yet found without being asked for; literal text
+         * stays text. */
+        uint32_t user = tokenizer_added(tokenizer, "<｜User｜>");
+        assert_false(tokenizer_is_special(tokenizer, user));
+        CLEANUP(token_list_deinit) struct token_list ids = { 0 };
+        const char *text = "<｜User｜>";
+        assert_int_equal(tokenizer_encode(tokenizer, text, strlen(text), 0, &ids, NULL), 0);
+        assert_int_equal(ids.n, 1);
+        assert_int_equal(ids.ids[0], user);
+        ids.n = 0;
+        assert_int_equal(
+                tokenizer_encode(tokenizer, text, strlen(text), TOKENIZE_LITERAL, &ids, NULL), 0);
+        assert_true(ids.n > 1);
+        tokenizer_close(tokenizer);
+
+        json_auto_t *file = load(deepseek_dir, "tokenizer.json");
+        json_array_extend(json_object_get(file, "added_tokens"), json_object_get(root, "added"));
+        CLEANUP_FREE char *json = json_dumps(file, JSON_COMPACT);
+        assert_int_equal(tokenizer_parse("t.json", json, strlen(json), &tokenizer, NULL), 0);
+        check_cases(tokenizer, json_object_get(root, "overlapping"), 200);
+        tokenizer_close(tokenizer);
+}
+
+static void test_token_map_is_that_of_hugging_face_normalizers(void **state) {
+        (void)state;
+        json_auto_t *root = load(test_dir, "token_map_cases.json");
+        CLEANUP_FREE char *json = json_dumps(json_object_get(root, "tokenizer"), JSON_COMPACT);
+        struct error err = { 0 };
+        struct tokenizer *tokenizer;
+        if (tokenizer_parse("t.json", json, strlen(json), &tokenizer, &err) < 0)
+                fail_msg("%s", err.text);
+        json_t *want = json_object_get(root, "map");
+        uint32_t *map = NULL, n_numbers = 0, largest = 0;
+        assert_int_equal(token_map_build(tokenizer, &map, &n_numbers, NULL), 0);
+        assert_int_equal(json_array_size(want), tokenizer_n_ids(tokenizer));
+        for (uint32_t id = 0; id < tokenizer_n_ids(tokenizer); id++) {
+                if (map[id] != (uint32_t)json_integer_value(json_array_get(want, id)))
+                        fail_msg("id %u, '%s': number %u", id,
+                                 tokenizer_vocab_string(tokenizer, id), map[id]);
+                largest = map[id] > largest ? map[id] : largest;
+        }
+        assert_int_equal(n_numbers, largest + 1);
+        free(map);
         tokenizer_close(tokenizer);
 }
 
@@ -228,6 +284,29 @@ static const struct {
         { "added_tokens.16", "{\"id\":16,\"content\":\"<new>\",\"special\":true}",
           "id 16 for both" },
         { "added_tokens.16", "{\"id\":5,\"content\":\"<think>\"}", "'<think>' twice" },
+        { "added_tokens.3.id", "\"3\"", "the id is not an integer" },
+        { "added_tokens.3.id", "-3", "id -3" },
+        { "added_tokens.3.id", "3.0", "the id is not an integer" },
+        { "added_tokens.3.content", "7", "added_tokens[3]: no content" },
+        { "added_tokens.3.special", "\"yes\"", "added_tokens[3]: special" },
+        { "added_tokens.3.normalized", "0", "added_tokens[3]: normalized" },
+        { "added_tokens.3", "[]", "added_tokens[3]: no content" },
+        { "model", NULL, "model.vocab: not an object" },
+        { "model", "[]", "model.vocab: not an object" },
+        { "model.vocab", NULL, "model.vocab: not an object" },
+        { "model.vocab", "{}", "byte 0x00" },
+        { "model.merges", NULL, "model.merges: not an array" },
+        { "model.type", NULL, "model.type: 'missing'" },
+        { "normalizer", "[]", "normalizer: type 'missing'" },
+        { "normalizer", "{\"type\":\"Lowercase\"}", "normalizer: type 'Lowercase'" },
+        { "normalizer.normalizers.0", "7", "normalizers[0]: type 'missing'" },
+        { "padding", "{}", "padding" },
+        { "decoder", "{\"type\":\"Metaspace\"}", "decoder: type 'Metaspace'" },
+        { "pre_tokenizer", "{\"type\":\"Metaspace\"}", "pre_tokenizer: type 'Metaspace'" },
+        { "pre_tokenizer", "{\"type\":\"Split\"}", "pre_tokenizer: type 'Split'" },
+        { "pre_tokenizer.pretokenizers.0.pattern", NULL, "[0]: pattern" },
+        { "pre_tokenizer.pretokenizers.0.pattern.Regex", "\"a{70000}\"", "[0]: pattern" },
+        { "pre_tokenizer.pretokenizers.0.pattern.Regex", "\"(?>a)\"", "group" },
         { "pre_tokenizer", "null", "pre_tokenizer" },
         { "pre_tokenizer.pretokenizers", "[]", "empty Sequence" },
         { "pre_tokenizer.pretokenizers.3", "{\"type\":\"Digits\"}", "[3]: type 'Digits'" },
@@ -315,6 +394,43 @@ static void test_work_of_a_hostile_pattern_is_bounded(void **state) {
         tokenizer_close(tokenizer);
 }
 
+/* A list of so many Splits, the first with a pattern of so many bytes. */
+static void test_sizes_beyond_any_real_file_are_refused(void **state) {
+        (void)state;
+        json_auto_t *root = load(model_dir, "tokenizer.json");
+        json_auto_t *other = json_deep_copy(root);
+        json_t *steps = json_object_get(json_object_get(root, "pre_tokenizer"), "pretokenizers");
+        for (unsigned i = 0; i < 14; i++)
+                json_array_insert(steps, 0, json_array_get(steps, 0));
+        CLEANUP_FREE char *many = json_dumps(root, JSON_COMPACT);
+        expect_refusal(many, strlen(many), "[16]: more than 16 Splits");
+
+        char text[5000];
+        memset(text, 'a', sizeof(text) - 1);
+        text[sizeof(text) - 1] = 0;
+        json_t *step = json_array_get(
+                json_object_get(json_object_get(other, "pre_tokenizer"), "pretokenizers"), 0);
+        json_object_set_new(step, "pattern", json_pack("{s:s}", "Regex", text));
+        CLEANUP_FREE char *large = json_dumps(other, JSON_COMPACT);
+        expect_refusal(large, strlen(large), "pattern of 4999 bytes");
+        text[257] = 0;
+        json_t *token = json_array_get(json_object_get(other, "added_tokens"), 3);
+        json_object_del(json_object_get(json_object_get(other, "model"), "vocab"),
+                        json_string_value(json_object_get(token, "content")));
+        json_object_set_new(token, "content", json_string(text));
+        CLEANUP_FREE char *long_token = json_dumps(other, JSON_COMPACT);
+        expect_refusal(long_token, strlen(long_token), "added_tokens[3]: 257 bytes");
+}
+
+static void test_literal_text_holds_no_added_token(void **state) {
+        CLEANUP(token_list_deinit) struct token_list ids = { 0 };
+        const char *text = "<think><｜User｜><｜fim▁hole｜>";
+        assert_int_equal(tokenizer_encode(*state, text, strlen(text), TOKENIZE_LITERAL, &ids, NULL),
+                         0);
+        for (size_t i = 0; i < ids.n; i++)
+                assert_true(ids.ids[i] >= 16); /* 0 to 15 are the added tokens */
+}
+
 static void test_merges_as_pairs_mean_the_same_as_strings(void **state) {
         json_auto_t *root = load(model_dir, "tokenizer.json");
         json_t *merges = json_object_get(json_object_get(root, "model"), "merges");
@@ -345,13 +461,16 @@ static void test_missing_file_is_named(void **state) {
 }
 
 int main(int argc, char **argv) {
-        if (argc != 3)
+        if (argc != 4)
                 return 2;
         model_dir = argv[1];
         test_dir = argv[2];
+        deepseek_dir = argv[3];
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_ids_are_those_of_hugging_face),
                 cmocka_unit_test(test_added_tokens_that_overlap_are_found_as_by_hugging_face),
+                cmocka_unit_test(test_ids_of_the_deepseek_family_are_those_of_hugging_face),
+                cmocka_unit_test(test_token_map_is_that_of_hugging_face_normalizers),
                 cmocka_unit_test(test_bytes_of_ids_join_to_the_text),
                 cmocka_unit_test(test_special_tokens_are_found_by_their_written_form),
                 cmocka_unit_test(test_invalid_utf8_is_refused_with_its_offset),
@@ -359,6 +478,8 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_random_bytes_give_ids_or_an_error),
                 cmocka_unit_test(test_unsupported_and_broken_files_are_refused_by_name),
                 cmocka_unit_test(test_work_of_a_hostile_pattern_is_bounded),
+                cmocka_unit_test(test_sizes_beyond_any_real_file_are_refused),
+                cmocka_unit_test(test_literal_text_holds_no_added_token),
                 cmocka_unit_test(test_merges_as_pairs_mean_the_same_as_strings),
                 cmocka_unit_test(test_missing_file_is_named),
         };

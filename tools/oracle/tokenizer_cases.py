@@ -3,6 +3,8 @@
 
     tools/oracle/tokenizer_cases.py models/seed-coder/tokenizer.json > tests/engine/tokenizer_cases.json
 
+and tokenizer_cases.json in tests/engine/deepseek_cut from the file beside it.
+
 Each case holds a text, its ids with special tokens recognised and, where they differ, its ids with
 special tokens read as plain text. "overlapping" holds cases for the same file with the tokens of
 "added" appended to its added_tokens: they contain, begin and overlap one another. The texts follow
@@ -113,7 +115,8 @@ def cases(tokenizer_json, texts):
 
 
 def with_overlapping_tokens(root):
-    next_id = 1 + max(root["model"]["vocab"].values())
+    ids = [*root["model"]["vocab"].values(), *(token["id"] for token in root["added_tokens"])]
+    next_id = 1 + max(ids)
     added = [
         {
             "id": next_id + i,
