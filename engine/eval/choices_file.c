@@ -179,6 +179,15 @@ struct choices_file *choices_file_close(struct choices_file *file) {
         return NULL;
 }
 
+uint64_t choices_file_n_positions(const struct choices_file *file) {
+        uint64_t n = 0;
+        for (uint32_t l = 0; l < LAYERS_MAX; l++)
+                for (unsigned i = 0; i < TABLES; i++)
+                        if (file->table[l][i].data && file->table[l][i].n_rows > n)
+                                n = file->table[l][i].n_rows;
+        return n;
+}
+
 /* Values that a row of the kind holds, all slots. */
 static uint64_t values_width(const struct model_config *c, unsigned table) {
         uint64_t k = c->n_experts_per_token;

@@ -30,6 +30,9 @@ struct choices_tally {
 int choices_file_open(const char *path, bool force, struct choices_file **ret, struct error *err);
 struct choices_file *choices_file_close(struct choices_file *file); /* NULL-safe, returns NULL */
 
+/* Positions that the file has choices for. */
+uint64_t choices_file_n_positions(const struct choices_file *file);
+
 /* To be called before the first step: checks the file's numbers against the model (experts, rows
  * and widths that exist) for the `n_positions` positions that will be computed. */
 int choices_file_prepare(struct choices_file *file, const struct model_config *config,

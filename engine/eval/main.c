@@ -333,6 +333,9 @@ static int run(const struct arguments *a) {
                 r = asprintf(&golden, "%s/golden", a->model) < 0
                         ? error_set(&err, -ENOMEM, "out of memory")
                         : 0;
+                if (r == 0 && choices)
+                        r = choices_file_prepare(choices, engine_config(engine),
+                                                 choices_file_n_positions(choices), &err);
                 if (r == 0)
                         r = compare_golden(a, engine, a->golden ? a->golden : golden, &err);
         }
@@ -357,8 +360,8 @@ int main(int argc, char **argv) {
                 }
         }
         if (!a.model || optind < argc || (a.tokens && a.golden) ||
-            (a.describe && (a.tokens || a.golden)) ||
-            (a.choices && (!a.tokens || a.generate > 0)) || (a.force && !a.choices)) {
+            (a.describe && (a.tokens || a.golden)) || (a.choices && a.generate > 0) ||
+            (a.force && !a.choices)) {
                 fputs(!a.model ? "seekd-eval: --model is missing\n"
                                : "seekd-eval: arguments that do not go together\n",
                       stderr);

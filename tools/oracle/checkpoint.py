@@ -24,7 +24,7 @@ BLOCK = 32
 # Gains of matrices, relative to keeping the size of a unit input. A sublayer adds a tenth of the stream's size and
 # an attention is not sharp: with larger ones a single code that falls differently in two implementations grows from
 # layer to layer until the models have nothing in common, and comparing logits says nothing.
-QUERY, SUBLAYER, ROUTED = 0.7, 0.1, 0.05
+QUERY, SUBLAYER, ROUTED, HEAD = 0.7, 0.1, 0.05, 0.6
 
 
 def nearest(values, table):
@@ -159,7 +159,8 @@ def extras(w, c):
 
 def make_weights(c, seed, released):
     w, d, hc = Weights([seed, 0xc4ec], released), c["hidden_size"], c["hc_mult"]
-    w.bf16("embed.weight", (c["vocab_size"], d), 1.0)
+    small = w.random.random((c["vocab_size"], 1)) < 1 / 16      # so small that an epsilon other than 1e-20 shows
+    w.bf16("embed.weight", (c["vocab_size"], d), np.where(small, 1e-3, 1.0))
     for layer in range(c["num_hidden_layers"]):
         for site in ("attn", "ffn"):
             p = f"layers.{layer}.hc_{site}_"
@@ -172,7 +173,7 @@ def make_weights(c, seed, released):
         if layer in c["engram_layer_ids"]:
             engram(w, c, layer)
     w.norm("norm.weight", d)
-    w.matrix("head", c["vocab_size"], d)
+    w.matrix("head", c["vocab_size"], d, HEAD)
     if c["num_nextn_predict_layers"] > 0:
         extras(w, c)
     return w

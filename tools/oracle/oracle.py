@@ -187,10 +187,17 @@ def open_model(directory):
     return text, released
 
 
-def run(directory, ids):
-    """Logits [n][vocab] and the choices, as {name: array}."""
+def run(directory, ids, noise=None):
+    """Logits [n][vocab] and the choices, as {name: array}.
+
+    `noise` = (size, seed) multiplies every embedded value by 1 + size * a normal number: do the choices hold?
+    """
     global trace
     model, released = open_model(directory)
+    if noise:
+        weight = model.embed_tokens.weight
+        factor = 1 + noise[0] * np.random.default_rng(noise[1]).standard_normal(weight.shape)
+        model.embed_tokens.weight = weight * mx.array(factor.astype(np.float32))
     trace = Trace(released)
     logits = model(mx.array([ids])).logits
     return np.array(logits)[0], trace.values

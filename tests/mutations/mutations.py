@@ -1,0 +1,187 @@
+"""The mutations: one wrong line each, of the kind that other engines for this model have shipped.
+
+(name, file, text that stands there exactly once, what it becomes). A text that no longer occurs once is an error: the
+list follows the source.
+"""
+
+MUTATIONS = [
+    # Attention
+    ("sink dropped", "engine/cpu/reference.c",
+     " + math_expf(a->sinks[head] - max);", ";"),
+    ("rope on halves instead of interleaved pairs", "engine/cpu/reference.c",
+     "float a = tail[2 * i], b = tail[2 * i + 1], c = cos[i],\n"
+     "                              s = inverse ? -sin[i] : sin[i];\n"
+     "                        tail[2 * i] = rounded(a * c - b * s, round);\n"
+     "                        tail[2 * i + 1] = rounded(a * s + b * c, round);",
+     "float a = tail[i], b = tail[i + n_pairs], c = cos[i],\n"
+     "                              s = inverse ? -sin[i] : sin[i];\n"
+     "                        tail[i] = rounded(a * c - b * s, round);\n"
+     "                        tail[i + n_pairs] = rounded(a * s + b * c, round);"),
+    ("rope on the first channels", "engine/cpu/reference.c",
+     "float *tail = x + (size_t)v * dim + dim - 2 * n_pairs;", "float *tail = x + (size_t)v * dim;"),
+    ("output not rotated back", "engine/attention.c",
+     "ws->sin[kind] + (size_t)r * pairs, pairs, true, e->round);", "ws->sin[kind] + (size_t)r * pairs, 0, true, e->round);"),
+    ("per-head q norm", "engine/attention.c",
+     "                float *kv = ws->kv + (size_t)r * c->head_dim;\n",
+     "                float *kv = ws->kv + (size_t)r * c->head_dim;\n"
+     "                for (uint32_t head = 0; head < c->n_heads; head++) {\n"
+     "                        float *v = ws->q + ((size_t)r * c->n_heads + head) * c->head_dim;\n"
+     "                        e->backend->rmsnorm(v, w->kv_norm, c->head_dim, c->rms_norm_eps, e->round, v);\n"
+     "                }\n"),
+    ("main rope where rows are compressed", "engine/attention.c",
+     "compress_ratio > 0 ? 1 : 0;", "compress_ratio > 9 ? 1 : 0;"),
+    ("window one position short", "engine/attention.c",
+     "return position < c->window - 1 ? (uint32_t)position : c->window - 1;",
+     "return position < c->window - 2 ? (uint32_t)position : c->window - 2;"),
+    ("window ring read one slot late", "engine/attention.c",
+     "(uint32_t)((position - n_old + done) % c->window);", "(uint32_t)((position - n_old + done + 1) % c->window);"),
+    ("input of wo_a quantised", "engine/attention.c",
+     "        linear_grouped(step, &w->wo_a,",
+     "        for (uint32_t r = 0; w->wo_b.fp8_input && r < step->n_rows; r++)\n"
+     "                e->backend->fp8_round(ws->o + (size_t)r * w->wo_a.k * e->config.o_groups,\n"
+     "                                      w->wo_a.k * e->config.o_groups,\n"
+     "                                      ws->o + (size_t)r * w->wo_a.k * e->config.o_groups);\n"
+     "        linear_grouped(step, &w->wo_a,"),
+    ("softmax scale of the rotated part only", "engine/attention.c",
+     ".scale = 1.0f / sqrtf((float)c->head_dim)", ".scale = 1.0f / sqrtf((float)(c->head_dim - c->rope_dim))"),
+
+    # Compressed rows
+    ("latent rotated at j instead of 2j", "engine/compressor.c",
+     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);\n"
+     "                e->backend->rope(latent,",
+     "                rope_table(e->rope.compress, pairs, first + i, cos, sin);\n                e->backend->rope(latent,"),
+    ("index key rotated at j instead of 2j", "engine/compressor.c",
+     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);\n"
+     "                e->backend->rmsnorm(key,",
+     "                rope_table(e->rope.compress, pairs, first + i, cos, sin);\n                e->backend->rmsnorm(key,"),
+    ("index keys from the rotated latent", "engine/compressor.c",
+     "        linear(step, &w->index_k, ws->latent,",
+     "        for (uint32_t i = 0; i < n; i++) {\n"
+     "                float cs[ROPE_PAIRS_MAX], sn[ROPE_PAIRS_MAX];\n"
+     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cs, sn);\n"
+     "                e->backend->rope(ws->latent + (size_t)i * hd, 1, hd, cs, sn, pairs, false, e->round);\n"
+     "        }\n"
+     "        linear(step, &w->index_k, ws->latent,"),
+    ("gates of a pair swapped", "engine/compressor.c",
+     "pool_pair(open, open + hd, value, gate,", "pool_pair(open, gate, value, open + hd,"),
+    ("open group counted from the chunk's start", "engine/compressor.c",
+     "if ((position + i) % 2 == 0)", "if (i % 2 == 0)"),
+    ("FP4 latents in blocks of 32", "engine/formats.h",
+     "#define FP4_LATENT_BLOCK 16", "#define FP4_LATENT_BLOCK 32"),
+    ("FP4 latents with power-of-two scales", "engine/formats.c",
+     "uint8_t scale = e4m3_encode(\n                        clamp(block_max(block, FP4_LATENT_BLOCK, 6 * 0x1p-9f) / 6.0f, 448.0f));",
+     "uint8_t scale = e4m3_encode(exp2f(ceilf(log2f(\n"
+     "                        clamp(block_max(block, FP4_LATENT_BLOCK, 6 * 0x1p-9f) / 6.0f, 448.0f)))));"),
+    ("FP4 codes rounded down", "engine/formats.c",
+     "float a = fabsf(x);\n        unsigned c = a <= 0.25f ? 0", "float a = fabsf(x) - 0.25f;\n        unsigned c = a <= 0.25f ? 0"),
+    ("nibbles of compressed rows swapped", "engine/formats.c",
+     "ret_x[i] = e2m1_decode(row[i / 2] >> (i % 2 * 4) & 15) *\n                                e4m3_decode",
+     "ret_x[i] = e2m1_decode(row[i / 2] >> ((i + 1) % 2 * 4) & 15) *\n                                e4m3_decode"),
+
+    # Indexer
+    ("index queries not quantised", "engine/indexer.c",
+     "                        e->backend->row_unpack(ROW_FP4_KEY, packed, 1, dim, q + (size_t)head * dim);\n", ""),
+    ("index keys in FP4 with half the scale", "engine/formats.c",
+     "6 * 0x1p-126f) * (1.0f / 6.0f));", "6 * 0x1p-126f) * (1.0f / 12.0f));"),
+    ("no rectifier in index scores", "engine/cpu/reference.c",
+     "s[i] += w[head] * (z > 0.0f ? z : 0.0f);", "s[i] += w[head] * z;"),
+    ("row visible one position early", "engine/indexer.c",
+     "return (uint32_t)((step->ws->position[r] + 1) /", "return (uint32_t)(step->ws->position[r] /"),
+    ("ties to the higher row", "engine/topk.c",
+     "(UINT32_MAX - index)", "index"),
+    ("newest block not kept", "engine/indexer.c",
+     "                scratch->blocks[n_blocks - 1] = INFINITY;", "                scratch->blocks[n_blocks - 1] += 0.0f;"),
+    ("candidates ignored", "engine/model_config.c",
+     "                layer->in_candidates = true;", "                layer->in_candidates = false;"),
+    ("selection of the first source kept", "engine/attention.c",
+     "        if (e->config.layer[layer].owns_index)", "        if (e->config.layer[layer].owns_kv)"),
+
+    # Rotations
+    ("YaRN ramp one pair late", "engine/rope.c",
+     "double ramp = ((double)pair - low) / width;", "double ramp = ((double)pair - low - 1.0) / width;"),
+    ("YaRN dropped", "engine/rope.c",
+     "        if (!c->yarn.enabled)", "        if (true)"),
+    ("YaRN on the main rope too", "engine/rope.c",
+     "table[i] = (float)math_exp(exponent * math_log(config->rope_theta));",
+     "table[i] = (float)yarn_scaled(config, i, math_exp(exponent * math_log(config->rope_theta)));"),
+
+    # Streams
+    ("comb transposed", "engine/cpu/reference.c",
+     "fmaf(comb[j * hc + k],", "fmaf(comb[k * hc + j],"),
+    ("collapse with the sublayer's own pre", "engine/step.c",
+     "ws->pre + r * c->hc, c->hc,\n                                        (uint32_t)d, e->round, x);\n"
+     "                e->backend->rmsnorm(x, norm,",
+     "ws->next_pre + r * c->hc, c->hc,\n                                        (uint32_t)d, e->round, x);\n"
+     "                e->backend->rmsnorm(x, norm,"),
+    ("first mix over all streams", "engine/step.c",
+     "j == 0 ? 1.0f : 0.0f;", "1.0f / (float)c->hc;"),
+    ("post without its factor of 2", "engine/cpu/reference.c",
+     "post[i] = 2.0f * math_sigmoid", "post[i] = math_sigmoid"),
+    ("one Sinkhorn round less", "engine/cpu/reference.c",
+     "for (uint32_t i = 1; i < iterations; i++) {", "for (uint32_t i = 2; i < iterations; i++) {"),
+    ("mHC epsilon dropped from pre", "engine/cpu/reference.c",
+     "* c->scale[0] + c->base[i]) + c->hc_eps;", "* c->scale[0] + c->base[i]);"),
+    ("norms with epsilon 1e-6", "engine/cpu/reference.c",
+     "return 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);", "return 1.0f / sqrtf(dot(x, x, n) / (float)n + 1e-6f);"),
+
+    # Experts
+    ("bias in the weights", "engine/moe.c",
+     "weight[i] = score[expert[i]];", "weight[i] = biased[expert[i]];"),
+    ("bias of images", "engine/weights.c",
+     '"ffn.gate.bias", c->n_experts', '"ffn.gate.bias_vl", c->n_experts'),
+    ("routing weight after w2", "engine/moe.c",
+     "        linear(step, &w->down, linear_input(step, &w->down, ws->gate, n, ws->gate), n, y, e->round);",
+     "        for (uint32_t i = 0; weight && i < n; i++)\n"
+     "                for (uint32_t j = 0; j < f; j++)\n"
+     "                        ws->gate[(size_t)i * f + j] /= weight[i];\n"
+     "        linear(step, &w->down, linear_input(step, &w->down, ws->gate, n, ws->gate), n, y, e->round);\n"
+     "        for (uint32_t i = 0; weight && i < n; i++)\n"
+     "                for (uint32_t j = 0; j < w->down.n; j++)\n"
+     "                        y[(size_t)i * w->down.n + j] *= weight[i];"),
+    ("gate cut off on both sides", "engine/cpu/reference.c",
+     "float g = gate[i] > limit ? limit : gate[i];", "float g = gate[i] > limit ? limit : gate[i] < -limit ? -limit : gate[i];"),
+    ("weights not scaled", "engine/moe.c",
+     "c->norm_topk_prob ? c->routed_scaling /", "c->norm_topk_prob ? 1.0f /"),
+    ("shared expert dropped", "engine/moe.c",
+     "        e->backend->add(ws->y, ws->expert_y, (uint32_t)(step->n_rows * d), e->round);", ""),
+
+    # Formats of weights and their inputs
+    ("inputs of quantised weights not quantised", "engine/linear.c",
+     "        if (!w->fp8_input)", "        if (true)"),
+    ("FP8 scale half as large", "engine/formats.c",
+     "(1.0f / 448.0f));", "(1.0f / 896.0f));"),
+    ("nibbles of expert weights swapped", "engine/cpu/reference.c",
+     "return e2m1_decode(bytes[i / 2] >> (i % 2 * 4) & 15)", "return e2m1_decode(bytes[i / 2] >> ((i + 1) % 2 * 4) & 15)"),
+    ("scale of the tile below", "engine/matrix.h",
+     "(w->format == WEIGHT_FP8 ? row / WEIGHT_BLOCK : row)",
+     "(w->format == WEIGHT_FP8 ? (row / WEIGHT_BLOCK + 1) % ((w->n + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK) : row)"),
+    ("tile scales transposed", "engine/cpu/reference.c",
+     "                return e4m3_decode(bytes[i]) *\n"
+     "                        ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);",
+     "                return e4m3_decode(bytes[i]) *\n"
+     "                        ue8m0_decode(w->scales[i / WEIGHT_BLOCK * (w->n / WEIGHT_BLOCK) + row / WEIGHT_BLOCK]);"),
+    ("the FP4 code for 4 read as 5", "engine/formats.c",
+     "{ 0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f }", "{ 0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 5.0f, 6.0f }"),
+
+    # Engram
+    ("hash off by one row", "engine/engram_hash.c",
+     "ret_rows[row] = (uint64_t)(mixed % hash->prime[engram_layer][row] +",
+     "ret_rows[row] = (uint64_t)((mixed + 1) % hash->prime[engram_layer][row] +"),
+    ("n-gram one token late", "engine/engram_hash.c",
+     "mixed ^= (int64_t)history[shift] * multiplier[shift];", "mixed ^= (int64_t)history[shift - 1] * multiplier[shift];"),
+    ("history begins with id 0", "engine/sequence.c",
+     "sequence_header(s)->history[i] = engine->hash.pad;", "sequence_header(s)->history[i] = 0;"),
+    ("sign of the Engram gate dropped", "engine/cpu/reference.c",
+     "math_sigmoid(copysignf(magnitude, z));", "math_sigmoid(magnitude);"),
+    ("Engram gate without its root", "engine/cpu/reference.c",
+     "float magnitude = sqrtf(fabsf(z) > 1e-6f ? fabsf(z) : 1e-6f);", "float magnitude = fabsf(z);"),
+    ("Engram rows read with one scale", "engine/engram.c",
+     "ue8m0_decode(scales[d / FP8_BLOCK]);", "ue8m0_decode(scales[0] / 2 + 63);"),
+
+    # Head
+    ("head's mix over all streams alike", "engine/step.c",
+     "ws->pre + r * c->hc, c->hc,\n                                                (uint32_t)d, e->round, x);\n"
+     "                        e->backend->rmsnorm(x, e->weights.norm,",
+     "ws->post + r * c->hc, c->hc,\n                                                (uint32_t)d, e->round, x);\n"
+     "                        e->backend->rmsnorm(x, e->weights.norm,"),
+]
