@@ -8,8 +8,11 @@
  * Each worker adds four. */
 #define BLOCKS_MAX (64 + 4 * ENGRAM_LAYERS_MAX)
 
-/* Cache-line aligned, zeroed, remembered for workspace_free(). Sets *failed instead of returning an
- * error, so that the list of buffers reads as a list. */
+#define ALIGNMENT 64 /* a cache line, a vector */
+
+/* Aligned, zeroed, remembered for workspace_free(). Sets *failed instead of returning an error, so
+ * that the list of buffers reads as a list. calloc() takes the zeros from the kernel: rows that no
+ * step has used yet are not resident. A vector more than asked for may be read. */
 static void *room(struct workspace *ws, size_t n, size_t bytes, int *failed) {
         size_t total;
         if (ws->n_blocks == BLOCKS_MAX + 4 * (size_t)ws->n_workers ||
@@ -22,14 +25,13 @@ static void *room(struct workspace *ws, size_t n, size_t bytes, int *failed) {
                         *failed = -ENOMEM;
                 return NULL;
         }
-        void *p = aligned_alloc(64, (total + 127) & ~(size_t)63);
+        void *p = calloc(1, total + 2 * ALIGNMENT);
         if (!p) {
                 *failed = -ENOMEM;
                 return NULL;
         }
-        __builtin_memset(p, 0, total);
         ws->block[ws->n_blocks++] = p;
-        return p;
+        return (uint8_t *)p + (ALIGNMENT - (uintptr_t)p % ALIGNMENT);
 }
 
 #define ROOM(n, type) room(ws, (n), sizeof(type), &failed)
