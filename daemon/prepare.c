@@ -37,6 +37,8 @@ static int append_bos(struct request *request, const struct engine *engine) {
 static int encode_text(struct request *request, const struct engine *engine, const char *field,
                        const ProtobufCBinaryData *text, bool parse_special) {
         struct error err = { 0 };
+        /* Released tokenizers do not mark all their special tokens special ("<｜User｜>" of V4):
+         * text stays text only when none is looked for. */
         unsigned flags = parse_special ? TOKENIZE_SPECIAL : TOKENIZE_LITERAL;
         int r = tokenizer_encode(engine_tokenizer(engine), (const char *)text->data, text->len,
                                  flags, &request->tokens, &err);

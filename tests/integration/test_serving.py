@@ -73,6 +73,12 @@ class Serving(harness.DaemonTest):
         self.assertEqual(answer["finish"], "stop")
         self.assertEqual(answer["text"].encode(), whole[:whole.index(stop.encode())])
 
+    def test_special_tokens_in_a_text_stay_text_unless_asked(self):
+        server = self.ready_daemon()
+        for token in (b"<think>", "<｜User｜>".encode()):  # of which the tokenizer marks only the second special
+            self.assertGreater(json.loads(server.seek("tokenize", "--json", stdin=token).stdout)["n"], 1)
+            self.assertEqual(json.loads(server.seek("tokenize", "--json", "--special", stdin=token).stdout)["n"], 1)
+
     def test_a_request_of_a_megabyte_travels_beside_the_ring(self):
         server = self.ready_daemon()
         run = server.seek("tokenize", "--json", stdin=b"int x;\n" * 150_000)
