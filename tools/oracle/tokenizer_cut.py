@@ -13,7 +13,7 @@ import re
 import sys
 
 N_MERGES = 5000
-PLACEHOLDERS = 12
+SPARES = 12
 
 
 def main():
@@ -28,7 +28,7 @@ def main():
     kept = {"".join(m.split(" ") if isinstance(m, str) else m) for m in model["merges"]}
     model["vocab"] = {k: v for k, v in model["vocab"].items() if k in kept or k not in made}
     numbered = [t for t in root["added_tokens"] if re.search(r"\d", t["content"])]
-    dropped = {t["id"] for t in numbered[PLACEHOLDERS:-1]}
+    dropped = {t["id"] for t in numbered[SPARES:-1]}
     root["added_tokens"] = [t for t in root["added_tokens"] if t["id"] not in dropped]
     old = sorted({*model["vocab"].values(), *(token["id"] for token in root["added_tokens"])})
     new = {old_id: new_id for new_id, old_id in enumerate(old)}
