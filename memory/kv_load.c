@@ -167,7 +167,7 @@ static bool places_agree(const struct found_place *places, size_t n,
         return true;
 }
 
-/* A value without entries (n = 0) is of no use. */
+/* A value without entries (n = 0) was replaced before the end, or its entries are damaged. */
 static int add_node(struct load *load, const struct found_value *value,
                     const struct found_place *places, size_t n) {
         struct kv_index *index = &load->store->index;
@@ -196,10 +196,8 @@ static int add_node(struct load *load, const struct found_value *value,
         }
         kv_index_charge(index, owner, node->bytes);
         kv_index_insert(index, node);
-        if (!node->live) {
+        if (!node->live)
                 kv_index_doom(index, node);
-                load->dropped++;
-        }
         return 0;
 }
 
