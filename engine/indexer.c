@@ -38,6 +38,8 @@ static void project(struct step *step, uint32_t layer) {
                                 step->bad_row = r;
                         e->backend->row_unpack(ROW_FP4_KEY, packed, 1, dim, q + (size_t)head * dim);
                         weight[head] *= scale;
+                        if (!isfinite(weight[head]))
+                                step->bad_row = r;
                 }
         }
 }

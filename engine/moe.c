@@ -1,6 +1,7 @@
 /* Mixture of experts: a router picks n_experts_per_token experts per position, their outputs are
  * added in ascending order of expert number, then the shared expert's. The routing weight
  * multiplies inside the expert, before w2. */
+#include <math.h>
 #include <string.h>
 
 #include "engine/step.h"
@@ -21,6 +22,9 @@ static void route(struct step *step, uint32_t layer) {
                 float *score = ws->router + (size_t)r * n, *biased = ws->router_biased;
                 uint32_t *expert = ws->expert + (size_t)r * k;
                 float *weight = ws->expert_weight + (size_t)r * k, sum = 0.0f;
+                for (uint32_t i = 0; i < n; i++)
+                        if (!isfinite(score[i]))
+                                step->bad_row = r; /* it would only lose the choice */
                 e->backend->router_scores(score, n, score);
                 for (uint32_t i = 0; i < n; i++)
                         biased[i] = score[i] + w->router_bias[i];

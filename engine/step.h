@@ -112,8 +112,9 @@ struct step {
         uint32_t n_rows;
         uint32_t *first_row; /* [n_parts] */
 
-        /* A row whose keys could not be packed, UINT32_MAX = none: NaN and infinity have no code
-         * that would carry them to the check of the residual streams. */
+        /* A row in which NaN or infinity came up where it would not reach the check of the residual
+         * streams: in keys to be packed, which have no code for it, or in scores, where it would
+         * only lose a choice. UINT32_MAX = none. */
         uint32_t bad_row;
 };
 

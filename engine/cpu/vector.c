@@ -353,7 +353,8 @@ static void engram_gate(float *h, const float *key, const float *value, const ui
                 size_t at = (size_t)j * n;
                 float z = weighted_dot(h + at, q_weight + at, key + at, k_weight + at, n) *
                         rms_scale(h + at, n, eps) * rms_scale(key + at, n, eps) / sqrtf((float)n);
-                float magnitude = sqrtf(fabsf(z) > 1e-6f ? fabsf(z) : 1e-6f);
+                /* The comparison lets NaN pass. */
+                float magnitude = sqrtf(fabsf(z) < 1e-6f ? 1e-6f : fabsf(z));
                 float gate = math_sigmoid(copysignf(magnitude, z));
                 for (uint32_t i = 0; i < n; i++)
                         h[at + i] = fmaf(gate, value[i], h[at + i]);

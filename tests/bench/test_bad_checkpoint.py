@@ -40,7 +40,7 @@ class BadCheckpoint(unittest.TestCase):
         self.addCleanup(shutil.rmtree, self.bad)
 
     def load(self):
-        return subprocess.run([EVAL, "--model", self.bad, "--tokens", "-", "--json"], input="[0]", text=True,
+        return subprocess.run([EVAL, "--model", self.bad, "--tokens", "-", "--json"], input="[0, 5]", text=True,
                               capture_output=True)
 
     def refused(self, *words):
@@ -93,6 +93,26 @@ class BadCheckpoint(unittest.TestCase):
                 self.set_byte(tensor, 1, 255)
                 self.refused(tensor, "255 (NaN)")
                 self.set_byte(tensor, 1, 127)
+
+    def test_nan_codes_end_the_step(self):
+        """Codes are not scanned at load: a NaN among them makes its outputs NaN, never a token."""
+        for layer, tensor in ((0, "attn.wq_a"), (0, "attn.wkv"), (3, "attn.indexer.wq_b"), (2, "attn.wo_a"),
+                              (5, "ffn.shared_experts.w2"), (1, "engram.wkv")):
+            name = f"layers.{layer}.{tensor}.weight"
+            with self.subTest(name):
+                shutil.copy(os.path.join(self.good, self.shard[name]), self.path(self.shard[name]))
+                self.set_byte(name, 33, 0xFF)
+                self.refused("not a finite number", f"layer {layer}")
+                shutil.copy(os.path.join(self.good, self.shard[name]), self.path(self.shard[name]))
+
+    def test_nan_in_what_only_makes_choices_ends_the_step(self):
+        for layer, tensor in ((0, "ffn.gate"), (3, "attn.indexer.weights_proj"), (3, "attn.indexer.wk")):
+            name = f"layers.{layer}.{tensor}.weight"
+            with self.subTest(name):
+                self.set_byte(name, 0, 0xFF)
+                self.set_byte(name, 1, 0x7F)
+                self.refused("not a finite number", f"layer {layer}")
+                shutil.copy(os.path.join(self.good, self.shard[name]), self.path(self.shard[name]))
 
     def test_sizes_that_differ_from_the_tables_and_the_tokenizer(self):
         n = self.header(self.shard["layers.1.engram.embed.weight"])[1]["layers.1.engram.embed.weight"]["shape"][0]
