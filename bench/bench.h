@@ -8,3 +8,4 @@ int bench_engine(int argc, char **argv);
 int bench_grammar(int argc, char **argv);
 int bench_load(int argc, char **argv);
 int bench_make_checkpoint(int argc, char **argv);
+int bench_tokenizer(int argc, char **argv);

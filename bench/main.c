@@ -14,6 +14,7 @@ static const struct {
         { "engine", bench_engine, "tokens per second of a model, beside what memory would allow" },
         { "grammar", bench_grammar, "masks of tokens under a JSON schema, beside a draw" },
         { "load", bench_load, "time and memory of loading a model, beside reading its files" },
+        { "tokenizer", bench_tokenizer, "text to ids, beside a plain way to cut text" },
         { "make-checkpoint", bench_make_checkpoint,
           "write a checkpoint of random weights, of any size" },
 };
