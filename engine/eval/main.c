@@ -325,6 +325,8 @@ static int run(const struct arguments *a) {
         how.choices = choices ? choices_file_hooks(choices) : NULL;
         if (r == 0)
                 r = engine_open(&how, &engine, &err);
+        if (r < 0 && how.progress)
+                show_loading(NULL, 1, ""); /* the message gets a line of its own */
         if (r == 0)
                 report_skipped(engine);
         if (r == 0 && a->tokens) {
