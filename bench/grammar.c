@@ -57,16 +57,18 @@ static const char tool_format[] =
 
 static const char *const schemas[] = {
         "true",
-        "{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"count\":{\"type\":"
-        "\"integer\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}},\"required\":["
-        "\"title\"],\"additionalProperties\":false}",
-        "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"op\":{"
-        "\"const\":\"add\"},\"text\":{\"type\":\"string\"}},\"required\":[\"op\",\"text\"]},{"
-        "\"type\":"
-        "\"object\",\"properties\":{\"op\":{\"const\":\"remove\"},\"line\":{\"type\":\"integer\"}},"
-        "\"required\":[\"op\",\"line\"]},{\"type\":\"string\",\"maxLength\":40}]}}",
-        "{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"string\",\"pattern\":"
-        "\"^[^<>]{1,200}$\"}},\"required\":[\"id\"],\"additionalProperties\":false}",
+        ("{\"type\":\"object\",\"properties\":{\"title\":{\"type\":\"string\"},\"count\":{\"type\":"
+         "\"integer\"},\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}},\"required\":"
+         "["
+         "\"title\"],\"additionalProperties\":false}"),
+        ("{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"op\":{"
+         "\"const\":\"add\"},\"text\":{\"type\":\"string\"}},\"required\":[\"op\",\"text\"]},{"
+         "\"type\":"
+         "\"object\",\"properties\":{\"op\":{\"const\":\"remove\"},\"line\":{\"type\":\"integer\"}}"
+         ","
+         "\"required\":[\"op\",\"line\"]},{\"type\":\"string\",\"maxLength\":40}]}}"),
+        ("{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"string\",\"pattern\":"
+         "\"^[^<>]{1,200}$\"}},\"required\":[\"id\"],\"additionalProperties\":false}"),
 };
 #define N_SCHEMAS (sizeof(schemas) / sizeof(schemas[0]))
 

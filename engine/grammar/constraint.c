@@ -381,6 +381,8 @@ static const uint8_t *symbols_of(const struct constraint *constraint, uint32_t i
 }
 
 static int compact(struct constraint *constraint) {
+        if (constraint->pool.n == 0)
+                return 0;
         if (constraint->numbers_room < constraint->pool.n) {
                 size_t room = 2 * (size_t)constraint->pool.n;
                 uint32_t *larger = realloc(constraint->numbers, room * sizeof(*larger));

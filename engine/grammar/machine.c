@@ -104,6 +104,8 @@ static bool covers(const uint64_t *bits, const uint64_t *required) {
  * `symbol`. */
 static void narrow(const struct step *step, const struct word_set *set, uint32_t *low,
                    uint32_t *high, uint32_t at, uint8_t symbol) {
+        if (*low == *high)
+                return;
         const struct word *words = step->grammar->words + set->first;
         const char *text = step->grammar->text;
         uint32_t a = *low, b = *high;

@@ -350,16 +350,17 @@ static const char *const walked[] = {
         "{\"type\":\"string\",\"maxLength\":9}",
         "{\"type\":\"string\",\"minLength\":2,\"maxLength\":300}",
         "{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[^<]*$\"}}",
-        "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"next\":{\"$ref\":\"#"
-        "\"},"
-        "\"q\\\"\\u0001\":{\"type\":\"integer\"}},\"required\":[\"name\"]}",
-        "{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},"
-        "\"required\":["
-        "\"a\"],\"additionalProperties\":false},{\"type\":\"object\",\"properties\":{\"a\":{"
-        "\"enum\":["
-        "\"x\",\"xy\",3]},\"b\":{}}},{\"type\":\"array\",\"items\":{\"type\":\"number\"}}]}",
-        "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"const\":\"text\"},{\"type\":\"string\","
-        "\"maxLength\":4},{\"pattern\":\"^t\"}]}}",
+        ("{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\"},\"next\":{\"$ref\":"
+         "\"#"
+         "\"},"
+         "\"q\\\"\\u0001\":{\"type\":\"integer\"}},\"required\":[\"name\"]}"),
+        ("{\"anyOf\":[{\"type\":\"object\",\"properties\":{\"a\":{\"type\":\"string\"}},"
+         "\"required\":["
+         "\"a\"],\"additionalProperties\":false},{\"type\":\"object\",\"properties\":{\"a\":{"
+         "\"enum\":["
+         "\"x\",\"xy\",3]},\"b\":{}}},{\"type\":\"array\",\"items\":{\"type\":\"number\"}}]}"),
+        ("{\"type\":\"array\",\"items\":{\"anyOf\":[{\"const\":\"text\"},{\"type\":\"string\","
+         "\"maxLength\":4},{\"pattern\":\"^t\"}]}}"),
 };
 
 static struct tokenizer *open_tokenizer(const char *dir) {
