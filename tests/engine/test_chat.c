@@ -319,6 +319,9 @@ static void tags_that_are_text(void **state) {
         check_parsed("So:\n<｜DSML｜ calls>\nis how.", false, "t(So:\n<｜DSML｜ calls>\nis how.)");
         check_parsed("\n\n<｜DSML｜ calls>" OPEN CALL CLOSE, false,
                      "t(\n\n<｜DSML｜ calls>)" CALL_HEARD);
+        check_parsed("So: <｜DSML｜ calls>\n" CALL CLOSE, false,
+                     "t(So: <｜DSML｜ calls>\n" CALL CLOSE
+                     ")"); /* not at the beginning of a line */
         check_parsed("a\n<b", false, "t(a\n<b)");
         check_parsed("｜DSM", false, "t(｜DSM)");
         check_parsed(OPEN
@@ -326,6 +329,10 @@ static void tags_that_are_text(void **state) {
                      "string=\"true\"></｜DSML｜ invoke></｜DSML｜ parameter>\n</｜DSML｜ invoke>",
                      false, "<f({\"a\": \"</｜DSML｜ invoke>\"})>");
 }
+
+#define TWICE                                                                                      \
+        "<｜DSML｜ parameter name=\"a\">1</｜DSML｜ parameter>"                                \
+        "<｜DSML｜ parameter name=\"a\">2</｜DSML｜ parameter>"
 
 static void unfinished_calls(void **state) {
         (void)state;
@@ -344,14 +351,10 @@ static void unfinished_calls(void **state) {
         check_parsed("Yes.\n\n<｜DSML｜ ca", false, "t(Yes.)!<｜DSML｜ ca");
         check_parsed(OPEN CALL "\n<｜DSML｜ inv", false, CALL_HEARD "!<｜DSML｜ inv");
         check_parsed(OPEN CALL "\n</｜DSML｜ ca", false, CALL_HEARD);
-        /* The same parameter twice, and something that is no parameter. */
-        check_parsed(
-                OPEN "<｜DSML｜ invoke name=\"f\"><｜DSML｜ parameter name=\"a\" string=\"true\">"
-                     "</｜DSML｜ parameter><｜DSML｜ parameter name=\"a\" string=\"true\">",
-                false,
-                "<f({\"a\": \"\", \"a\": \")!<｜DSML｜ invoke name=\"f\"><｜DSML｜ parameter "
-                "name=\"a\" string=\"true\"></｜DSML｜ parameter><｜DSML｜ parameter name=\"a\" "
-                "string=\"true\">");
+        /* The same parameter twice, and something that is no parameter: never whole. */
+        check_parsed(OPEN "<｜DSML｜ invoke name=\"f\">" TWICE "</｜DSML｜ invoke>" CLOSE, false,
+                     "<f({\"a\": 1, \"a\": )!<｜DSML｜ invoke name=\"f\">" TWICE
+                     "</｜DSML｜ invoke>" CLOSE);
         check_parsed(OPEN "<｜DSML｜ invoke name=\"f\">x</｜DSML｜ invoke>", false,
                      "<f!<｜DSML｜ invoke name=\"f\">x</｜DSML｜ invoke>");
 }
