@@ -1,0 +1,514 @@
+#include "memory/engram_import.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "memory/engram_store.h"
+#include "memory/lmdb_file.h"
+
+#define EXTENTS_PER_COMMIT 8
+
+/* Extents that are read from the source ahead of the writer: half a commit, so that reading goes on
+ * while a commit waits for the disk. */
+#define AHEAD 4
+
+/* Room that LMDB's index and its two copies of changed pages may take: 4,096 extents are 30 leaf
+ * pages, rewritten with each of 512 commits and reused. */
+#define INDEX_BYTES (64ULL << 20)
+
+/* An extent on its way from the source to the file. */
+struct piece {
+        unsigned table;
+        uint64_t extent;
+        uint8_t *bytes; /* the value */
+        size_t n;
+        uint32_t crc;
+};
+
+struct import {
+        const struct engram_source *source;
+        const struct engram_import_options *options;
+        struct error *err;
+        char path[PATH_MAX]; /* of the growing file */
+        int fd;              /* of it, locked */
+        struct engram_layout layout;
+        uint32_t extent_pages;
+        uint64_t total, done, done_before; /* bytes of extents; done_before: by earlier imports */
+        uint64_t started_ns;
+
+        unsigned table; /* the next extent to be made: the reader's */
+        uint64_t extent;
+
+        MDB_env *env;
+        MDB_dbi extents, checksums, about;
+
+        pthread_mutex_t lock; /* guards the rest */
+        pthread_cond_t changed;
+        struct piece ready[AHEAD];
+        unsigned n_ready, n_taken; /* free-running; ready[i % AHEAD] */
+        bool stop, finished;
+        int reader_result;
+        struct error reader_error;
+};
+
+/* LMDB says EIO when a write comes back shorter than asked, which is how a disk becomes full. */
+static bool disk_is_full(const struct import *im) {
+        struct statvfs fs;
+        return fstatvfs(im->fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < (1ULL << 20);
+}
+
+static int lmdb_failed(struct import *im, int code, const char *what) {
+        if (code == EIO && disk_is_full(im))
+                code = ENOSPC;
+        if (code == ENOSPC || code == EDQUOT)
+                return error_set(im->err, -code,
+                                 "%s: %s after %.2f of %.2f GB; what is there stays, and the next "
+                                 "import goes on from it",
+                                 im->path, strerror(code), (double)im->done / 1e9,
+                                 (double)im->total / 1e9);
+        return error_set(im->err, code > 0 ? -code : -EIO, "%s: %s: %s", im->path, what,
+                         mdb_strerror(code));
+}
+
+/* -------- the reader: makes extents of the source's rows -------- */
+
+static int fill(struct import *im, struct piece *piece, struct error *err) {
+        const struct engram_layout *l = &im->layout;
+        uint64_t n_rows = engram_layout_extent_rows(l, piece->table, piece->extent);
+        uint64_t row = piece->extent * ((uint64_t)l->rows_per_page << l->extent_pages_log2);
+        uint32_t stride = engram_stride(l);
+        uint8_t *end = piece->bytes + piece->n, *at = piece->bytes;
+        for (uint64_t left = n_rows; left > 0;) {
+                uint32_t n = left < l->rows_per_page ? (uint32_t)left : l->rows_per_page;
+                int r = im->source->read(im->source->context, piece->table, row, n, at, stride,
+                                         err);
+                if (r < 0)
+                        return r;
+                for (uint32_t i = 0; i < n; i++)
+                        engram_row_seal(l, piece->table, row + i, at + (size_t)i * stride);
+                /* The rest of this page, and the 16 bytes that start the next one. */
+                uint8_t *page_end = at + ENGRAM_PAGE_BYTES < end ? at + ENGRAM_PAGE_BYTES : end;
+                memset(at + (size_t)n * stride, 0, (size_t)(page_end - at) - (size_t)n * stride);
+                at = page_end;
+                row += n;
+                left -= n;
+        }
+        assert(at == end);
+        piece->crc = crc32c(0, piece->bytes, piece->n);
+        return 0;
+}
+
+/* The next extent that is not in the file yet. False: there is none. */
+static bool next_extent(struct import *im, struct piece *ret) {
+        while (im->table < im->layout.n_tables &&
+               im->extent == engram_layout_extents(&im->layout, im->table)) {
+                im->table++;
+                im->extent = 0;
+        }
+        if (im->table == im->layout.n_tables)
+                return false;
+        *ret = (struct piece){
+                .table = im->table,
+                .extent = im->extent,
+                .n = engram_layout_value_bytes(&im->layout, im->table, im->extent),
+        };
+        im->extent++;
+        return true;
+}
+
+static bool wait_for_place(struct import *im) {
+        pthread_mutex_lock(&im->lock);
+        while (im->n_ready - im->n_taken == AHEAD && !im->stop)
+                pthread_cond_wait(&im->changed, &im->lock);
+        bool go_on = !im->stop;
+        pthread_mutex_unlock(&im->lock);
+        return go_on;
+}
+
+static void *read_source(void *userdata) {
+        struct import *im = userdata;
+        struct error err = { 0 };
+        struct piece piece;
+        int r = 0;
+        while (r == 0 && wait_for_place(im) && next_extent(im, &piece)) {
+                piece.bytes = malloc(piece.n);
+                r = piece.bytes ? fill(im, &piece, &err)
+                                : error_set(&err, -ENOMEM, "no memory for %zu bytes", piece.n);
+                if (r < 0) {
+                        free(piece.bytes);
+                        break;
+                }
+                pthread_mutex_lock(&im->lock);
+                im->ready[im->n_ready++ % AHEAD] = piece;
+                pthread_cond_signal(&im->changed);
+                pthread_mutex_unlock(&im->lock);
+        }
+        pthread_mutex_lock(&im->lock);
+        im->finished = true;
+        im->reader_result = r;
+        im->reader_error = err;
+        pthread_cond_signal(&im->changed);
+        pthread_mutex_unlock(&im->lock);
+        return NULL;
+}
+
+/* 1: *ret is the next extent, its bytes now the caller's; 0: there is none; or the reader's error.
+ */
+static int take(struct import *im, struct piece *ret) {
+        pthread_mutex_lock(&im->lock);
+        while (im->n_ready == im->n_taken && !im->finished)
+                pthread_cond_wait(&im->changed, &im->lock);
+        int r = im->n_ready != im->n_taken;
+        if (r == 1) {
+                *ret = im->ready[im->n_taken++ % AHEAD];
+                pthread_cond_signal(&im->changed);
+        } else if (im->reader_result < 0) {
+                r = im->reader_result;
+                if (im->err)
+                        *im->err = im->reader_error;
+        }
+        pthread_mutex_unlock(&im->lock);
+        return r;
+}
+
+/* -------- the writer -------- */
+
+static void report(struct import *im, const char *what, uint64_t done, uint64_t before) {
+        if (!im->options->progress)
+                return;
+        double seconds = (double)(clock_ns() - im->started_ns) / (double)NS_PER_S;
+        struct engram_progress p = { .what = what, .done = done, .total = im->total };
+        p.bytes_per_s = seconds > 0 ? (double)(done - before) / seconds : 0;
+        p.seconds_left = p.bytes_per_s > 0 ? (double)(p.total - done) / p.bytes_per_s : 0;
+        im->options->progress(im->options->userdata, &p);
+}
+
+static int put_piece(struct import *im, MDB_txn *txn, const struct piece *piece) {
+        uint64_t key = engram_extent_key(piece->table, piece->extent);
+        MDB_val k = { sizeof(key), &key }, v = { piece->n, piece->bytes };
+        int r = mdb_put(txn, im->extents, &k, &v, MDB_APPEND);
+        if (r == 0) {
+                uint32_t crc = piece->crc;
+                v = (MDB_val){ sizeof(crc), &crc };
+                r = mdb_put(txn, im->checksums, &k, &v, MDB_APPEND);
+        }
+        return r == 0 ? 0 : lmdb_failed(im, r, "an extent cannot be written");
+}
+
+/* Up to a commit's worth of extents. 1: there may be more; 0: that was all. */
+static int write_some(struct import *im) {
+        uint32_t n_max = im->options->extents_per_commit ? im->options->extents_per_commit
+                                                         : EXTENTS_PER_COMMIT;
+        MDB_txn *txn;
+        int r = mdb_txn_begin(im->env, NULL, 0, &txn);
+        if (r != 0)
+                return lmdb_failed(im, r, "no transaction");
+        uint64_t written = 0;
+        int more = 1;
+        for (uint32_t n = 0; r == 0 && more == 1 && n < n_max; n++) {
+                struct piece piece;
+                more = take(im, &piece);
+                if (more != 1)
+                        break;
+                r = put_piece(im, txn, &piece);
+                written += piece.n;
+                free(piece.bytes);
+                if (r == 0 && im->options->cancelled &&
+                    im->options->cancelled(im->options->userdata))
+                        r = error_set(im->err, -ECANCELED,
+                                      "%s: the import was stopped; the next "
+                                      "one goes on from what is there",
+                                      im->path);
+        }
+        /* A source that fails does not lose what came before. */
+        if (r < 0 && r != -ECANCELED) {
+                mdb_txn_abort(txn);
+                return r;
+        }
+        int committed = mdb_txn_commit(txn);
+        if (committed != 0)
+                return lmdb_failed(im, committed, "a commit failed");
+        im->done += written;
+        report(im, "importing", im->done, im->done_before);
+        return r < 0 ? r : more;
+}
+
+static int write_all(struct import *im) {
+        pthread_t reader;
+        int r = -pthread_create(&reader, NULL, read_source, im);
+        if (r < 0)
+                return error_set(im->err, r, "no thread for the import");
+        do
+                r = write_some(im);
+        while (r == 1);
+        pthread_mutex_lock(&im->lock);
+        im->stop = true;
+        pthread_cond_signal(&im->changed);
+        pthread_mutex_unlock(&im->lock);
+        pthread_join(reader, NULL);
+        for (; im->n_taken != im->n_ready; im->n_taken++)
+                free(im->ready[im->n_taken % AHEAD].bytes);
+        return r;
+}
+
+/* -------- the file -------- */
+
+/* What an earlier import left: its record must be ours, its extents the first ones, in order. */
+struct found {
+        struct import *im;
+        uint64_t n, n_checksums;
+        bool has_record;
+};
+
+static int visit(void *context, const struct lmdb_node *node) {
+        struct found *found = context;
+        struct import *im = found->im;
+        if (node->database == ENGRAM_DB_INDEX_ABOUT) {
+                struct engram_about about;
+                uint32_t extent_pages;
+                if (node->key_bytes != strlen(ENGRAM_KEY_TABLES) || !node->data ||
+                    memcmp(node->key, ENGRAM_KEY_TABLES, node->key_bytes) != 0)
+                        return 0;
+                int r = engram_about_unpack(node->data, node->data_bytes, &about, &extent_pages,
+                                            im->err);
+                if (r == 0)
+                        r = engram_about_compare(&about, &im->source->about, im->err);
+                if (r == 0 && extent_pages != im->extent_pages)
+                        r = error_set(im->err, -ESTALE, "made of extents of %u pages, not %u",
+                                      extent_pages, im->extent_pages);
+                found->has_record = true;
+                return r;
+        }
+        if (node->database == ENGRAM_DB_INDEX_CHECKSUMS) {
+                found->n_checksums++;
+                return 0;
+        }
+        uint64_t key;
+        struct piece piece;
+        memcpy(&key, node->key, sizeof(key));
+        if (!next_extent(im, &piece) || key != engram_extent_key(piece.table, piece.extent) ||
+            node->data_bytes != piece.n)
+                return error_set(im->err, -EUCLEAN, "its extents are not those of the tables");
+        found->n++;
+        im->done += piece.n;
+        return 0;
+}
+
+/* Looks through a file that is there, before LMDB trusts it. */
+static int resume(struct import *im) {
+        struct found found = { .im = im };
+        struct stat st;
+        if (fstat(im->fd, &st) < 0)
+                return error_errno(im->err, "%s", im->path);
+        /* Meta pages alone, whole or not: that import ended before its first commit. */
+        if (st.st_size <= 2 * LMDB_PAGE_BYTES)
+                return ftruncate(im->fd, 0) < 0 ? error_errno(im->err, "%s", im->path) : 0;
+        int r = engram_store_walk(im->fd, visit, &found, im->err);
+        if (r == 0 && !found.has_record && found.n == 0 && found.n_checksums == 0)
+                return 0; /* it ended inside its first commit */
+        if (r == 0 && !found.has_record)
+                r = error_set(im->err, -EUCLEAN, "it does not say what it holds");
+        if (r == 0 && found.n != found.n_checksums)
+                r = error_set(im->err, -EUCLEAN, "an extent without a checksum");
+        if (r < 0)
+                return error_prefix(im->err, "%s (begun earlier; remove it to import anew)",
+                                    im->path);
+        im->done_before = im->done;
+        return 0;
+}
+
+static int check_room(struct import *im) {
+        struct statvfs fs;
+        if (fstatvfs(im->fd, &fs) < 0)
+                return error_errno(im->err, "%s", im->path);
+        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize;
+        uint64_t needed = im->total - im->done + im->total / 256;
+        if (room < needed)
+                return error_set(im->err, -ENOSPC,
+                                 "%s: %.2f GB are still needed, its file system has %.2f GB free",
+                                 im->path, (double)needed / 1e9, (double)room / 1e9);
+        return 0;
+}
+
+static int put_record(struct import *im, MDB_txn *txn) {
+        CLEANUP_FREE uint8_t *record = NULL;
+        size_t n;
+        if (engram_about_pack(&im->source->about, im->extent_pages, &record, &n) < 0)
+                return ENOMEM;
+        MDB_val key = { strlen(ENGRAM_KEY_TABLES), ENGRAM_KEY_TABLES }, value = { n, record };
+        int r = mdb_put(txn, im->about, &key, &value, MDB_NOOVERWRITE);
+        return r == MDB_KEYEXIST ? 0 : r;
+}
+
+static int open_databases(struct import *im) {
+        MDB_txn *txn;
+        int r = mdb_txn_begin(im->env, NULL, 0, &txn);
+        if (r != 0)
+                return r;
+        r = mdb_dbi_open(txn, ENGRAM_DB_EXTENTS, MDB_CREATE | MDB_INTEGERKEY, &im->extents);
+        if (r == 0)
+                r = mdb_dbi_open(txn, ENGRAM_DB_CHECKSUMS, MDB_CREATE | MDB_INTEGERKEY,
+                                 &im->checksums);
+        if (r == 0)
+                r = mdb_dbi_open(txn, ENGRAM_DB_ABOUT, MDB_CREATE, &im->about);
+        if (r == 0)
+                r = put_record(im, txn);
+        if (r == 0)
+                return mdb_txn_commit(txn);
+        mdb_txn_abort(txn);
+        return r;
+}
+
+static int open_environment(struct import *im) {
+        int r = mdb_env_create(&im->env);
+        if (r == 0)
+                r = mdb_env_set_maxdbs(im->env, 3);
+        if (r == 0) /* each extent may begin a page further than its bytes say */
+                r = mdb_env_set_mapsize(im->env, im->total + im->total / 256 + INDEX_BYTES);
+        if (r == 0)
+                r = mdb_env_open(im->env, im->path, MDB_NOSUBDIR | MDB_NOLOCK, 0600);
+        if (r == 0)
+                r = open_databases(im);
+        return r == 0 ? 0 : lmdb_failed(im, r, "cannot be opened");
+}
+
+static int mark_complete(struct import *im) {
+        uint64_t n = 0;
+        for (unsigned t = 0; t < im->layout.n_tables; t++)
+                n += engram_layout_extents(&im->layout, t);
+        MDB_txn *txn;
+        MDB_val key = { strlen(ENGRAM_KEY_COMPLETE), ENGRAM_KEY_COMPLETE },
+                value = { sizeof(n), &n };
+        int r = mdb_txn_begin(im->env, NULL, 0, &txn);
+        if (r == 0 && (r = mdb_put(txn, im->about, &key, &value, 0)) != 0)
+                mdb_txn_abort(txn);
+        else if (r == 0)
+                r = mdb_txn_commit(txn);
+        return r == 0 ? 0 : lmdb_failed(im, r, "a commit failed");
+}
+
+static void report_reading_back(void *userdata, uint64_t done) {
+        report(userdata, "reading back", done, 0);
+}
+
+/* From the disk, not from what is still in memory. */
+static int read_back(struct import *im) {
+        posix_fadvise(im->fd, 0, 0, POSIX_FADV_DONTNEED);
+        struct engram_store *store;
+        int r = engram_store_open(im->path, &im->source->about, &store, im->err);
+        if (r < 0)
+                return r;
+        im->started_ns = clock_ns();
+        r = engram_store_verify(store, report_reading_back, im, im->err);
+        engram_store_close(store);
+        return r;
+}
+
+static int give_name(struct import *im) {
+        char folder[PATH_MAX];
+        snprintf(folder, sizeof(folder), "%s", im->options->path);
+        char *slash = strrchr(folder, '/');
+        if (slash)
+                slash[1] = '\0';
+        if (rename(im->path, im->options->path) < 0)
+                return error_errno(im->err, "%s", im->options->path);
+        CLEANUP_CLOSE int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || fsync(fd) < 0)
+                return error_errno(im->err, "%s", slash ? folder : ".");
+        return 0;
+}
+
+static int run(struct import *im) {
+        int r = resume(im);
+        if (r == 0)
+                r = check_room(im);
+        if (r == 0)
+                r = open_environment(im);
+        if (r == 0) {
+                im->started_ns = clock_ns();
+                report(im, "importing", im->done, im->done_before);
+                r = write_all(im);
+        }
+        if (r == 0)
+                r = mark_complete(im);
+        if (im->env)
+                mdb_env_close(im->env);
+        if (r == 0)
+                r = read_back(im);
+        return r == 0 ? give_name(im) : r;
+}
+
+static int lock_file(struct import *im) {
+        int n = snprintf(im->path, sizeof(im->path), "%s.import", im->options->path);
+        if (n < 0 || (size_t)n >= sizeof(im->path))
+                return error_set(im->err, -ENAMETOOLONG, "%s: too long", im->options->path);
+        im->fd = open(im->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (im->fd < 0)
+                return error_errno(im->err, "%s", im->path);
+        if (flock(im->fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno == EWOULDBLOCK)
+                        return error_set(im->err, -EBUSY, "%s: another import is running",
+                                         im->path);
+                return error_errno(im->err, "%s", im->path);
+        }
+        return 0;
+}
+
+/* 1: PATH is there and ours. 0: it is not there. */
+static int already_there(const struct engram_source *source, const char *path, struct error *err) {
+        if (access(path, F_OK) < 0)
+                return 0;
+        struct engram_store *store;
+        int r = engram_store_open(path, &source->about, &store, err);
+        if (r < 0)
+                return r;
+        engram_store_close(store);
+        return 1;
+}
+
+int engram_import(const struct engram_source *source, const struct engram_import_options *options,
+                  struct error *err) {
+        CLEANUP_FREE struct import *im = calloc(1, sizeof(*im));
+        if (!im)
+                return error_set(err, -ENOMEM, "no memory for an import");
+        im->source = source;
+        im->options = options;
+        im->err = err;
+        im->fd = -1;
+        im->extent_pages = options->extent_pages ? options->extent_pages : ENGRAM_EXTENT_PAGES;
+        int r = engram_about_layout(&source->about, im->extent_pages, &im->layout, err);
+        if (r < 0)
+                return r;
+        for (unsigned t = 0; t < im->layout.n_tables; t++)
+                for (uint64_t e = 0; e < engram_layout_extents(&im->layout, t); e++)
+                        im->total += engram_layout_value_bytes(&im->layout, t, e);
+        r = already_there(source, options->path, err);
+        if (r != 0)
+                return r;
+        pthread_mutex_init(&im->lock, NULL);
+        pthread_cond_init(&im->changed, NULL);
+        r = lock_file(im);
+        if (r == 0)
+                r = run(im);
+        if (im->fd >= 0)
+                close(im->fd);
+        pthread_cond_destroy(&im->changed);
+        pthread_mutex_destroy(&im->lock);
+        return r;
+}
