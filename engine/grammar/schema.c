@@ -1,6 +1,7 @@
 #include "engine/grammar/schema.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -616,6 +617,40 @@ int schema_compile(struct compiler *compiler, json_t *schema, const struct place
 
 /* -------- a whole schema -------- */
 
+/* Whole numbers that were read as reals, as integers again. Recursion: jansson nests at most 2,048
+ * deep. */
+static void whole_again(json_t *value) {
+        const char *name;
+        json_t *member;
+        void *next;
+        size_t i;
+        if (json_is_array(value)) {
+                json_array_foreach(value, i, member) {
+                        double real = json_real_value(member);
+                        if (json_is_real(member) && real == trunc(real) && fabs(real) < 0x1p53)
+                                json_array_set_new(value, i, json_integer((json_int_t)real));
+                        else
+                                whole_again(member);
+                }
+        } else if (json_is_object(value)) {
+                json_object_foreach_safe(value, next, name, member) {
+                        double real = json_real_value(member);
+                        if (json_is_real(member) && real == trunc(real) && fabs(real) < 0x1p53)
+                                json_object_set_new(value, name, json_integer((json_int_t)real));
+                        else
+                                whole_again(member);
+                }
+        }
+}
+
+/* Bounds such as 18446744073709551615 are legal, but no integers of jansson's. */
+static json_t *read_large(const char *text, size_t n, json_error_t *failure) {
+        json_t *root = json_loadb(text, n, JSON_DECODE_ANY | JSON_DECODE_INT_AS_REAL, failure);
+        if (root)
+                whole_again(root);
+        return root;
+}
+
 json_t *schema_parse(const char *text, size_t n, struct error *err) {
         if (n > GRAMMAR_SCHEMA_BYTES_MAX) {
                 error_set(err, -E2BIG, "#: %zu bytes, at most %u", n, GRAMMAR_SCHEMA_BYTES_MAX);
@@ -623,6 +658,8 @@ json_t *schema_parse(const char *text, size_t n, struct error *err) {
         }
         json_error_t failure;
         json_t *root = json_loadb(text, n, JSON_DECODE_ANY, &failure);
+        if (!root && json_error_code(&failure) == json_error_numeric_overflow)
+                root = read_large(text, n, &failure);
         if (!root)
                 error_set(err, -EINVAL, "#: no JSON: line %d, column %d: %s", failure.line,
                           failure.column, failure.text);

@@ -61,6 +61,9 @@ struct verdict {
 };
 
 static const struct verdict verdicts[] = {
+        { "{\"type\":\"integer\",\"minimum\":3,\"maximum\":18446744073709551615}",
+          { "3", "99" },
+          { "2", "3.5" } },
         { "true",
           { "1", "[{}]", " \n{\"a\":[null, true]}", "\"\\ud83d\\ude00\"", "-0.5e+7" },
           { "", "{", "01", "[1,]", "1 ", "\"\\ud83d\"", "\"\\u0000\"", "nul" } },
