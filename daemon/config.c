@@ -32,6 +32,10 @@ static const struct choice log_levels[] = {
         { "info", LOG_INFO }, { "debug", LOG_DEBUG },     { NULL, 0 },
 };
 
+static const struct choice imports[] = { { "auto", ENGRAM_IMPORT_AUTO },
+                                         { "never", ENGRAM_IMPORT_NEVER },
+                                         { NULL, 0 } };
+
 enum kind { KIND_STRING, KIND_UNSIGNED, KIND_SIZE, KIND_CHOICE };
 
 struct key {
@@ -53,6 +57,9 @@ static const struct key keys[] = {
         { "engine", "running", KIND_UNSIGNED, FIELD(n_running_max), 1, RUNNING_MAX, NULL },
         { "memory", "host_kv", KIND_SIZE, FIELD(host_kv), 0, 0, NULL },
         { "memory", "disk_kv", KIND_SIZE, FIELD(disk_kv), 0, 0, NULL },
+        { "engram", "import", KIND_CHOICE, FIELD(engram_import), 0, 0, imports },
+        /* 2^31 rows are 567 GB of the released ones: more than the table has. */
+        { "engram", "cache_rows", KIND_UNSIGNED, FIELD(engram_cache_rows), 0, 1U << 31, NULL },
         { "server", "socket", KIND_STRING, FIELD(socket_path), 0, 0, NULL },
         { "server", "state", KIND_STRING, FIELD(state_dir), 0, 0, NULL },
         { "server", "connections_per_uid", KIND_UNSIGNED, FIELD(n_connections_per_uid_max), 1,
@@ -133,7 +140,8 @@ int config_set(struct config *config, const char *section, const char *name, con
         return error_set(err, -ENOENT, "unknown key '%.60s' in section [%.60s]", name, section);
 }
 
-_Static_assert(sizeof(enum backend_kind) == sizeof(int) && sizeof(enum compute) == sizeof(int),
+_Static_assert(sizeof(enum backend_kind) == sizeof(int) && sizeof(enum compute) == sizeof(int) &&
+                       sizeof(enum engram_import) == sizeof(int),
                "choices are stored through an int pointer");
 
 /* inih tells its callback no line number, so we count where it reads. */
@@ -198,6 +206,8 @@ int config_init(struct config *ret, struct error *err) {
                 .n_running_max = RUNNING_DEFAULT,
                 .host_kv = HOST_KV_DEFAULT,
                 .disk_kv = DISK_KV_DEFAULT,
+                .engram_import = ENGRAM_IMPORT_AUTO,
+                .engram_cache_rows = ENGRAM_CACHE_ROWS_DEFAULT,
                 .n_connections_per_uid_max = CONNECTIONS_PER_UID_DEFAULT,
                 .drain_timeout_s = DRAIN_TIMEOUT_S_DEFAULT,
                 .log_level = LOG_INFO,

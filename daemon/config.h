@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "daemon/engram.h"
 #include "engine/engine.h"
 
 struct error;
@@ -22,7 +23,9 @@ struct config {
         enum compute compute;
         unsigned n_threads; /* 0 = one per online CPU */
         unsigned n_running_max;
-        uint64_t host_kv, disk_kv; /* bytes for kept KV; 0 = none */
+        uint64_t host_kv, disk_kv;        /* bytes for kept KV; 0 = none */
+        enum engram_import engram_import; /* auto or never */
+        unsigned engram_cache_rows;
         unsigned n_connections_per_uid_max;
         unsigned drain_timeout_s;
         int log_level; /* LOG_ERR ... LOG_DEBUG */

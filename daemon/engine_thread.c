@@ -27,6 +27,7 @@ struct engine_thread {
         bool woken, end_all, stop;
         struct engine_thread_status status; /* as last published */
 
+        struct engram *engram;           /* the engine's source of rows */
         _Atomic(struct engine *) engine; /* set once, when ready */
 
         /* Engine thread only. */
@@ -83,6 +84,11 @@ static void publish_model(struct engine_thread *thread, enum model_state state,
         thread->options.notify(thread->options.userdata);
 }
 
+static void report_import(void *userdata, const struct engram_progress *progress) {
+        report_progress(userdata, (double)progress->done / (double)progress->total,
+                        "Engram tables into the state folder");
+}
+
 static void wake_by_reader(void *userdata) {
         engine_thread_wake(userdata);
 }
@@ -91,8 +97,16 @@ static int load(struct engine_thread *thread, struct error *err) {
         struct engine_options options = thread->options.engine;
         options.progress = report_progress;
         options.userdata = thread;
+        struct engram_options engram_options = thread->options.engram;
+        engram_options.progress = report_import;
+        engram_options.userdata = thread;
+        int r = engram_new(&engram_options, &thread->engram);
+        if (r < 0)
+                return error_set(err, r, "the state folder's Engram tables cannot be used");
+        struct engram_rows rows = engram_rows(thread->engram);
+        options.engram_rows = &rows;
         struct engine *engine;
-        int r = engine_open(&options, &engine, err);
+        r = engine_open(&options, &engine, err);
         if (r < 0)
                 return r;
         struct keeper_options keeper_options = thread->options.keeper;
@@ -227,6 +241,7 @@ struct engine_thread *engine_thread_free(struct engine_thread *thread) {
         if (!thread)
                 return NULL;
         engine_close(atomic_load(&thread->engine));
+        engram_free(thread->engram);
         pthread_cond_destroy(&thread->wake);
         pthread_mutex_destroy(&thread->lock);
         free(thread);

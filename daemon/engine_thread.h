@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/engram.h"
 #include "daemon/keeper.h"
 #include "engine/engine.h"
 #include "proto/handshake.h"
@@ -21,6 +22,7 @@ struct engine_thread_options {
                 engine; /* strings outlive the thread; progress and userdata are set by us */
         unsigned n_running_max;
         struct keeper_options keeper; /* strings outlive the thread; notify and context are ours */
+        struct engram_options engram; /* likewise; progress and userdata are ours */
         void (*notify)(
                 void *userdata); /* progress, readiness or finished requests; any number of calls */
         void *userdata;

@@ -5,11 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/config.h"
+#include "daemon/engram.h"
 #include "daemon/server.h"
 #include "daemon/state_folder.h"
 
@@ -24,12 +26,21 @@ static const char usage[] =
         "  --threads N        threads that compute, 0 = one per CPU\n"
         "  --log-level LEVEL  error, warning, notice, info or debug\n"
         "  --check            load configuration and model, say whether they are fine, and exit\n"
+        "  --import           copy the model's Engram tables into the state folder, or compare\n"
+        "                     those that are there, and exit\n"
         "  --version          print the version and exit\n"
         "  --help             print this and exit\n\n"
         "Exit status: 0 stopped in peace, 1 configuration or model refused, 2 wrong usage,\n"
         "3 socket or state folder not available, 4 internal error. See seekd(8).\n";
 
-enum { OPTION_CONFIG = 256, OPTION_CHECK, OPTION_VERSION, OPTION_HELP, OPTION_SETTING };
+enum {
+        OPTION_CONFIG = 256,
+        OPTION_CHECK,
+        OPTION_IMPORT,
+        OPTION_VERSION,
+        OPTION_HELP,
+        OPTION_SETTING
+};
 
 /* Options that set a key of the configuration file. */
 static const struct setting {
@@ -44,19 +55,20 @@ static const struct setting {
 struct command_line {
         const char *config_path; /* NULL = the default, which may be missing */
         const char *values[N_SETTINGS];
-        bool check;
+        bool check, import;
 };
 
 /* -1: go on; else the status to exit with. */
 static int parse(int argc, char **argv, struct command_line *ret) {
-        struct option list[N_SETTINGS + 5] = {
+        struct option list[N_SETTINGS + 6] = {
                 { "config", required_argument, NULL, OPTION_CONFIG },
                 { "check", no_argument, NULL, OPTION_CHECK },
+                { "import", no_argument, NULL, OPTION_IMPORT },
                 { "version", no_argument, NULL, OPTION_VERSION },
                 { "help", no_argument, NULL, OPTION_HELP },
         };
         for (size_t i = 0; i < N_SETTINGS; i++)
-                list[4 + i] = (struct option){ settings[i].option, required_argument, NULL,
+                list[5 + i] = (struct option){ settings[i].option, required_argument, NULL,
                                                OPTION_SETTING + (int)i };
 
         for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) {
@@ -64,6 +76,8 @@ static int parse(int argc, char **argv, struct command_line *ret) {
                         ret->config_path = optarg;
                 } else if (c == OPTION_CHECK) {
                         ret->check = true;
+                } else if (c == OPTION_IMPORT) {
+                        ret->import = true;
                 } else if (c == OPTION_VERSION) {
                         printf("seekd %s\n", SEEKD_VERSION);
                         return EXIT_STATUS_OK;
@@ -121,6 +135,44 @@ static int check(const struct config *config) {
         return EXIT_STATUS_OK;
 }
 
+static void show_import(void *userdata, const struct engram_progress *p) {
+        (void)userdata;
+        if (isatty(STDERR_FILENO) || p->done == p->total)
+                fprintf(stderr, "\r%s: %.2f of %.2f GB, %.0f MB/s, %.0f s left   %s", p->what,
+                        (double)p->done / 1e9, (double)p->total / 1e9, p->bytes_per_s / 1e6,
+                        p->seconds_left, p->done == p->total ? "\n" : "");
+}
+
+static int import(const struct config *config) {
+        struct engram_options engram_options = { .state_dir = config->state_dir,
+                                                 .import = ENGRAM_IMPORT_NOW,
+                                                 .progress = show_import };
+        struct error err = { 0 };
+        struct engram *engram;
+        if (config->state_dir[0] == '\0') {
+                fprintf(stderr, "seekd: --import needs a state folder (--state)\n");
+                return EXIT_STATUS_REFUSED;
+        }
+        if (engram_new(&engram_options, &engram) < 0)
+                return EXIT_STATUS_INTERNAL;
+        struct engram_rows rows = engram_rows(engram);
+        struct engine_options options = { .model_dir = config->model_dir,
+                                          .n_threads = 1,
+                                          .engram_rows = &rows };
+        struct engine *engine = NULL;
+        int r = engine_open(&options, &engine, &err);
+        if (r < 0)
+                fprintf(stderr, "seekd: %s\n", err.text);
+        else if (engine_config(engine)->n_engram_layers == 0)
+                printf("%s has no Engram tables\n", config->model_dir);
+        else
+                printf("%s/engram.mdb holds the Engram tables of %s\n", config->state_dir,
+                       config->model_dir);
+        engine_close(engine);
+        engram_free(engram);
+        return r < 0 ? EXIT_STATUS_REFUSED : EXIT_STATUS_OK;
+}
+
 /* Each connection takes two descriptors; the soft limit of 1,024 is for programs that still use
  * select(2). */
 static void raise_descriptor_limit(void) {
@@ -153,6 +205,8 @@ int main(int argc, char **argv) {
                 log_error("%s", err.text);
                 return EXIT_STATUS_SOCKET;
         }
+        if (line.import)
+                return import(&config);
         raise_descriptor_limit();
         return (int)server_run(&config);
 }

@@ -378,6 +378,11 @@ static int start_engine(struct server *server, struct error *err) {
                         .host_bytes = server->config.host_kv,
                         .disk_bytes = server->config.disk_kv,
                 },
+                .engram = {
+                        .state_dir = server->config.state_dir,
+                        .import = server->config.engram_import,
+                        .cache_rows = server->config.engram_cache_rows,
+                },
                 .notify = notify_from_engine,
                 .userdata = server,
         };

@@ -100,7 +100,7 @@ static int visit(void *context, const struct lmdb_node *node) {
                                  " has the wrong size or no checksum",
                                  extent, table);
         e->run = node->run;
-        s->bytes += node->data_bytes + LMDB_PAGE_HEADER;
+        s->bytes += node->data_bytes;
         s->n_extents++;
         return 0;
 }

@@ -79,7 +79,7 @@ static void the_installed_example_is_legal(void **state) {
         struct config config;
         struct error err = { 0 };
         assert_int_equal(read_text(text, &config, &err), 0);
-        assert_int_equal(n_keys, 12);
+        assert_int_equal(n_keys, 14);
         assert_int_equal(config.n_running_max, 32);
 }
 

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Engram tables in the state folder, through the whole path: made, read, damaged, of another model."""
+
+import os
+import subprocess
+import tempfile
+
+import harness
+
+
+class Engram(harness.DaemonTest):
+    def serve(self, options=None, **arguments):
+        """What a daemon of its own answers, and what it logs."""
+        options = ["--state", self.state] if options is None else options
+        with tempfile.TemporaryDirectory() as folder:
+            server = harness.Daemon(folder, options=options, **arguments)
+            self.addCleanup(server.stop)
+            server.wait_ready()
+            text = server.complete("--temperature", "1", "--seed", "5")
+            server.stop()
+            return text, server.log()
+
+    def import_tables(self, model=harness.MODEL_NANO):
+        return subprocess.run([harness.SEEKD, "--import", "--state", self.state, "--model", model],
+                              capture_output=True, text=True, timeout=harness.PATIENCE_S, check=False)
+
+    def setUp(self):
+        super().setUp()
+        self.state = os.path.join(self.folder, "state")
+        self.file = os.path.join(self.state, "engram.mdb")
+        self.expected, _ = self.serve(options=[])
+
+    def test_a_first_start_makes_it_and_the_next_reads_it(self):
+        for _ in range(2):
+            text, log = self.serve()
+            self.assertEqual(text, self.expected)
+            self.assertTrue(os.path.exists(self.file))
+        self.assertIn("of Engram tables, read by", log)
+
+    def test_it_is_not_made_when_the_configuration_says_never(self):
+        text, _ = self.serve(config="[engram]\nimport = never\n")
+        self.assertEqual(text, self.expected)
+        self.assertFalse(os.path.exists(self.file))
+
+    def test_an_import_by_hand(self):
+        for _ in range(2):
+            run = self.import_tables()
+            self.assertEqual(run.returncode, 0, run.stderr)
+            self.assertIn("engram.mdb holds the Engram tables", run.stdout)
+            self.assertIn("reading back", run.stderr)
+        other = self.import_tables(harness.MODEL_SEED)
+        self.assertEqual(other.returncode, 1)
+        self.assertIn("made for another model", other.stderr)
+        self.assertEqual(self.serve()[0], self.expected)
+
+    def test_a_running_daemon_keeps_the_folder(self):
+        self.ready_daemon(options=["--state", self.state])
+        run = self.import_tables()
+        self.assertEqual(run.returncode, 3)
+        self.assertIn("another seekd uses this state folder", run.stderr)
+
+    def test_a_broken_file_is_said_and_not_used(self):
+        self.assertEqual(self.import_tables().returncode, 0)
+        os.truncate(self.file, 5000)
+        self.assertEqual(self.import_tables().returncode, 1)
+        text, log = self.serve()
+        self.assertEqual(text, self.expected)
+        self.assertIn("Engram rows are read from the checkpoint", log)
+
+
+if __name__ == "__main__":
+    harness.main()
