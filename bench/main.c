@@ -12,6 +12,7 @@ static const struct {
         { "ipc", bench_ipc,
           "the ring between daemon and client, beside sockets, a pipe and a futex" },
         { "engine", bench_engine, "tokens per second of a model, beside what memory would allow" },
+        { "engram", bench_engram, "Engram tables on disk, beside disk and memory alone" },
         { "grammar", bench_grammar, "masks of tokens under a JSON schema, beside a draw" },
         { "load", bench_load, "time and memory of loading a model, beside reading its files" },
         { "tokenizer", bench_tokenizer, "text to ids, beside a plain way to cut text" },
