@@ -185,7 +185,7 @@ static int measure_warm(struct engram_bench *b, struct error *err) {
         if (r == 0)
                 r = file_map_open(path, &flat, err);
         for (uint64_t at = 0; at < flat.bytes; at += ENGRAM_PAGE_BYTES)
-                wrong += flat.data[at] == 0 && flat.data[at] == 1; /* touches the page */
+                (void)*(const volatile uint8_t *)(flat.data + at);
         for (unsigned i = 0; r == 0 && i < b->n_runs; i++) {
                 series_add(&b->warm, look_up(store, NULL, n_rows, i, &wrong));
                 series_add(&b->flat, look_up(store, flat.data, n_rows, i, &wrong));
