@@ -157,10 +157,13 @@ def extras(w, c):
     w.bf16("mtp.2.norm.weight", (d,), 1.0)
 
 
-def make_weights(c, seed, released):
+def make_weights(c, seed, released, small_rows):
+    """`small_rows`: one of 16 embeddings is so small that an epsilon of a norm other than 1e-20 shows."""
     w, d, hc = Weights([seed, 0xc4ec], released), c["hidden_size"], c["hc_mult"]
-    small = w.random.random((c["vocab_size"], 1)) < 1 / 16      # so small that an epsilon other than 1e-20 shows
-    w.bf16("embed.weight", (c["vocab_size"], d), np.where(small, 1e-3, 1.0))
+    scale = 1.0
+    if small_rows:
+        scale = np.where(w.random.random((c["vocab_size"], 1)) < 1 / 16, 1e-3, 1.0)
+    w.bf16("embed.weight", (c["vocab_size"], d), scale)
     for layer in range(c["num_hidden_layers"]):
         for site in ("attn", "ffn"):
             p = f"layers.{layer}.hc_{site}_"
@@ -187,7 +190,7 @@ def write(case, directory, released):
         with open(os.path.join(directory, name), "w", encoding="utf-8") as f:
             json.dump(value, f, ensure_ascii=False, separators=(",", ":"))
             f.write("\n")
-    make_weights(case.text, case.seed, released).write(directory, case.shards)
+    make_weights(case.text, case.seed, released, case.small_rows).write(directory, case.shards)
 
 
 def token_ids(case):

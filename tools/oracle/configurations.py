@@ -33,6 +33,7 @@ class Case:
     seed: int
     chunks: tuple = (7, 64)  # tokens per step; odd ones cut open groups
     shards: int = 1
+    small_rows: bool = False  # some embeddings are tiny (checkpoint.make_weights)
 
 
 BASE = {
@@ -160,9 +161,11 @@ def draw(seed):
         candidate_topk_blocks=1 + -(-topk // block) + int(random.integers(0, 4)), index_topk=topk,
         hidden_size=pick(64, 96, 128), head_dim=head_dim, qk_rope_head_dim=rope_dim,
         num_attention_heads=groups * pick(1, 2, 3), o_groups=groups, o_lora_rank=pick(32, 64),
-        q_lora_rank=pick(32, 64, 96), sliding_window=int(random.integers(1, 65)), index_n_heads=int(random.integers(1, 7)),
+        q_lora_rank=pick(32, 64, 96), sliding_window=int(random.integers(1, 65)),
+        index_n_heads=int(random.integers(1, 7)),
         index_head_dim=pick(32, 64), moe_intermediate_size=pick(32, 64), n_routed_experts=n_experts,
-        num_experts_per_tok=int(random.integers(2, 7)), hc_mult=pick(2, 3, 4), hc_sinkhorn_iters=int(random.integers(2, 21)),
+        num_experts_per_tok=int(random.integers(2, 7)), hc_mult=pick(2, 3, 4),
+        hc_sinkhorn_iters=int(random.integers(2, 21)),
         engram_layer_ids=engram, engram_n_heads=int(random.integers(1, 5)), engram_max_ngram_size=pick(2, 3, 4),
         rope_scaling=pick(None, YARN, YARN_SHORT), swiglu_limit=pick(1.5, 2.5, 10.0),
         routed_scaling_factor=pick(1.0, 1.5, 2.5), rms_norm_eps=pick(1e-20, 1e-6))
