@@ -174,7 +174,7 @@ MUTATIONS = [
     ("sign of the Engram gate dropped", "engine/cpu/reference.c",
      "math_sigmoid(copysignf(magnitude, z));", "math_sigmoid(magnitude);"),
     ("Engram gate without its root", "engine/cpu/reference.c",
-     "float magnitude = sqrtf(fabsf(z) > 1e-6f ? fabsf(z) : 1e-6f);", "float magnitude = fabsf(z);"),
+     "float magnitude = sqrtf(fabsf(z) < 1e-6f ? 1e-6f : fabsf(z));", "float magnitude = fabsf(z);"),
     ("Engram rows read with one scale", "engine/engram.c",
      "ue8m0_decode(scales[d / FP8_BLOCK]);", "ue8m0_decode(scales[0] / 2 + 63);"),
 
