@@ -124,7 +124,9 @@ static void add_escaped(struct chat_parser *parser, struct chat_text text) {
 }
 
 static struct chat_text string_at(const struct chat_parser *parser, struct span span) {
-        return (struct chat_text){ parser->strings.data + span.at, span.n };
+        /* The first string may be an empty one, before there is any memory to point into. */
+        const char *data = span.n > 0 ? parser->strings.data + span.at : "";
+        return (struct chat_text){ data, span.n };
 }
 
 /* -------- calls -------- */
