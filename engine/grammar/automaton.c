@@ -83,12 +83,12 @@ static int grow_edge(struct growing *growing, uint32_t from, unsigned low, unsig
 /* Marks the states from which an accepting one can be reached: backwards along the edges, which are
  * sorted by target first. */
 static int mark_live(const struct automaton *automaton, bool *live) {
-        uint32_t n = automaton->n_states, n_todo = 0;
+        uint32_t n = automaton->n_states, n_pending = 0;
         uint32_t *ends =
                 calloc(n + (size_t)2, sizeof(*ends)); /* by target: where its sources end */
         uint32_t *sources = malloc((automaton->n_edges + (size_t)1) * sizeof(*sources));
-        uint32_t *todo = malloc((n + (size_t)1) * sizeof(*todo));
-        int r = ends && sources && todo ? 0 : -ENOMEM;
+        uint32_t *pending = malloc((n + (size_t)1) * sizeof(*pending));
+        int r = ends && sources && pending ? 0 : -ENOMEM;
         for (uint32_t e = 0; r == 0 && e < automaton->n_edges; e++)
                 ends[automaton->edges[e].target + 2]++;
         for (uint32_t i = 2; r == 0 && i < n + 2; i++)
@@ -99,19 +99,19 @@ static int mark_live(const struct automaton *automaton, bool *live) {
                         sources[ends[automaton->edges[state->first + e].target + 1]++] = i;
                 live[i] = state->accepts;
                 if (live[i])
-                        todo[n_todo++] = i;
+                        pending[n_pending++] = i;
         }
-        while (r == 0 && n_todo > 0) {
-                uint32_t at = todo[--n_todo];
+        while (r == 0 && n_pending > 0) {
+                uint32_t at = pending[--n_pending];
                 for (uint32_t s = ends[at]; s < ends[at + 1]; s++)
                         if (!live[sources[s]]) {
                                 live[sources[s]] = true;
-                                todo[n_todo++] = sources[s];
+                                pending[n_pending++] = sources[s];
                         }
         }
         free(ends);
         free(sources);
-        free(todo);
+        free(pending);
         return r;
 }
 

@@ -241,10 +241,10 @@ static uint16_t compute_height(const struct grammar *grammar, const struct node 
 #define FLATTEN_STEPS_MAX (1u << 22)
 
 struct flattening {
-        uint32_t *todo;  /* [n_lists + 1] */
-        uint32_t *seen;  /* [n_nodes]: 1 + the last choice that met the node */
-        uint32_t *flat;  /* [n_nodes] */
-        uint32_t *first; /* [n_nodes]: the new lists */
+        uint32_t *pending; /* [n_lists + 1] */
+        uint32_t *seen;    /* [n_nodes]: 1 + the last choice that met the node */
+        uint32_t *flat;    /* [n_nodes] */
+        uint32_t *first;   /* [n_nodes]: the new lists */
         uint32_t *n;
         size_t n_steps;
 };
@@ -252,10 +252,10 @@ struct flattening {
 /* The alternatives of a choice without choices among them, each once, in order. */
 static int flatten(struct grammar *grammar, struct flattening *work, uint32_t choice,
                    struct error *err) {
-        size_t n_todo = 1, n = 0;
-        work->todo[0] = choice;
-        while (n_todo > 0) {
-                uint32_t at = work->todo[--n_todo];
+        size_t n_pending = 1, n = 0;
+        work->pending[0] = choice;
+        while (n_pending > 0) {
+                uint32_t at = work->pending[--n_pending];
                 const struct node *node = &grammar->nodes[at];
                 if (++work->n_steps > FLATTEN_STEPS_MAX)
                         return error_set(err, -E2BIG, "alternatives nest too much");
@@ -267,7 +267,7 @@ static int flatten(struct grammar *grammar, struct flattening *work, uint32_t ch
                         continue;
                 }
                 for (uint32_t i = node->list.n; i-- > 0;)
-                        work->todo[n_todo++] = grammar->lists[node->list.first + i];
+                        work->pending[n_pending++] = grammar->lists[node->list.first + i];
         }
         work->n[choice] = (uint32_t)n;
         return program_add_list(grammar, work->flat, n, &work->first[choice], err);
@@ -276,14 +276,14 @@ static int flatten(struct grammar *grammar, struct flattening *work, uint32_t ch
 static int flatten_choices(struct grammar *grammar, struct error *err) {
         size_t n_nodes = grammar->n_nodes;
         struct flattening work = {
-                .todo = malloc((grammar->n_lists + (size_t)1) * sizeof(uint32_t)),
+                .pending = malloc((grammar->n_lists + (size_t)1) * sizeof(uint32_t)),
                 .seen = calloc(n_nodes, sizeof(uint32_t)),
                 .flat = malloc(n_nodes * sizeof(uint32_t)),
                 .first = malloc(n_nodes * sizeof(uint32_t)),
                 .n = malloc(n_nodes * sizeof(uint32_t)),
         };
         int r = 0;
-        if (!work.todo || !work.seen || !work.flat || !work.first || !work.n)
+        if (!work.pending || !work.seen || !work.flat || !work.first || !work.n)
                 r = error_set(err, -ENOMEM, "out of memory");
         for (uint32_t i = 0; r == 0 && i < n_nodes; i++)
                 if (grammar->nodes[i].kind == NODE_CHOICE)
@@ -295,7 +295,7 @@ static int flatten_choices(struct grammar *grammar, struct error *err) {
                         node->list.n = work.n[i];
                 }
         }
-        free(work.todo);
+        free(work.pending);
         free(work.seen);
         free(work.flat);
         free(work.first);
