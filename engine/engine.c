@@ -18,6 +18,9 @@
 /* A step of this many tokens is already bound by arithmetic, not by reading weights; bounds the
  * workspace. */
 #define ROWS_MAX_LIMIT 65536
+/* Slots of a hot pool unless asked otherwise: four times what a token of the released model
+ * selects, so that most of what the next one selects is there. */
+#define HOT_ROWS_DEFAULT 2048
 /* More threads than this only wait for each other on the models and machines we know. */
 #define THREADS_LIMIT 256
 
@@ -108,6 +111,12 @@ static int prepare(struct engine *e, const struct engine_options *options, struc
         e->kv = &kv_memory;
         kv_layout_init(&e->kv_layout, &e->config);
         frontier_layout_init(&e->frontier_layout, &e->config);
+        e->kv_pool.limit = options->device_kv_bytes > 0 && options->device_kv_bytes < INT64_MAX
+                ? options->device_kv_bytes
+                : INT64_MAX;
+        e->kv_pool.hot_rows = options->hot_rows ? options->hot_rows : HOT_ROWS_DEFAULT;
+        if (e->kv_pool.hot_rows < e->config.index_topk)
+                e->kv_pool.hot_rows = e->config.index_topk;
 
         report(options, AT_WORKSPACE, "allocating the workspace");
         int r = rope_frequencies_init(&e->rope, &e->config);

@@ -38,8 +38,12 @@ struct engine_options {
         const char *model_dir;
         enum compute compute;
         enum backend_kind backend;
-        unsigned n_threads;      /* 0 = one per online CPU */
-        unsigned batch_rows_max; /* tokens per engine_step(), 0 = 512; fixes the workspace */
+        unsigned n_threads;       /* 0 = one per online CPU */
+        unsigned batch_rows_max;  /* tokens per engine_step(), 0 = 512; fixes the workspace */
+        uint64_t device_kv_bytes; /* KV of all sequences together on the device; 0 = no bound */
+        /* Slots for gathered rows, of each source of a spilled sequence; 0 = 2048; raised to
+         * index_topk. */
+        uint32_t hot_rows;
         /* Where Engram rows come from (engram_rows.h); NULL = the checkpoint. Borrowed. */
         const struct engram_rows *engram_rows;
         /* Load progress in [0, 1] and what is being done; may be NULL. */
@@ -71,10 +75,11 @@ uint64_t engine_decode_bytes(const struct engine *engine);
 /* The model's Engram tables (engram_rows.h); n_tables may be 0. Any thread. */
 const struct engram_tables *engine_engram_tables(const struct engine *engine);
 
-int sequence_new(struct engine *engine, struct sequence **ret); /* 0 or -ENOMEM */
-struct sequence *sequence_free(struct sequence *sequence);      /* NULL-safe, returns NULL */
-uint64_t sequence_position(const struct sequence *sequence);    /* tokens computed so far */
-uint64_t sequence_bytes(const struct sequence *sequence);       /* memory its KV holds now */
+/* 0; -ENOSPC: the device pool has no room for its state, even after spilling; -ENOMEM. */
+int sequence_new(struct engine *engine, struct sequence **ret);
+struct sequence *sequence_free(struct sequence *sequence);   /* NULL-safe, returns NULL */
+uint64_t sequence_position(const struct sequence *sequence); /* tokens computed so far */
+uint64_t sequence_bytes(const struct sequence *sequence);    /* device bytes it holds now */
 
 /* What a sequence remembers, as bytes: full pages of ENGINE_PAGE_TOKENS tokens, which never change,
  * and a state that belongs to the position it stands at (windows, open groups, the rows of its
@@ -90,11 +95,43 @@ size_t engine_state_bytes(const struct engine *engine);
 void sequence_save_page(const struct sequence *sequence, uint64_t page, uint8_t *ret_page);
 void sequence_save_state(const struct sequence *sequence, uint8_t *ret_state);
 
-/* Into a new sequence. Copies. -EINVAL: not new, or the state does not follow n_pages pages;
- * -ENOMEM. After an error the sequence must be freed. The bytes are trusted otherwise: whoever kept
- * them has checked that they are what was saved. */
+/* Into a new sequence. `state` is copied; the pages are lent (sequence_lend_page()), all of their
+ * rows are copied to the device when there is room for all, else the sequence is spilled from its
+ * start. -EINVAL: not new, or the state does not follow n_pages pages; -ENOSPC: the device pool has
+ * no room, even after spilling; -ENOMEM. After an error the sequence must be freed. The bytes are
+ * trusted otherwise: whoever kept them has checked that they are what was saved. */
 int sequence_restore(struct sequence *sequence, const uint8_t *const *pages, uint64_t n_pages,
                      const uint8_t *state, struct error *err);
+
+/* The device pool. Windows and index keys of a sequence are always on the device, the main rows of
+ * its pages while there is room. When there is none, whole sequences are spilled: the main rows of
+ * their lent pages leave the device, and those that are selected are gathered from the slabs. No
+ * logit changes. */
+
+/* `slab`: what sequence_save_page() gave for this full page; borrowed, valid and unchanged until
+ * sequence_free(). From now on the page's main rows may leave the device. A page lent already keeps
+ * its first slab. */
+void sequence_lend_page(struct sequence *sequence, uint64_t page, const uint8_t *slab);
+
+/* Drops all lent main rows now, and those lent later. The engine does it by itself when it needs
+ * room; this is for tests and benchmarks. It does not ask whether the hot pool, which the sequence
+ * gets instead, is smaller than what it drops. 0, or
+ * -ENOMEM: no room for the hot pool, nothing has changed. */
+int sequence_spill(struct sequence *sequence);
+
+/* Device bytes of one sequence of n_tokens tokens, at most: resident, or `spilled` by the engine,
+ * when each page is lent before the step after the one that filled it. */
+uint64_t engine_kv_bytes(const struct engine *engine, uint64_t n_tokens, bool spilled);
+
+struct engine_kv_statistics {
+        uint64_t device_bytes, device_bytes_max; /* in use now, and at most so far */
+        uint64_t n_sequences, n_spilled;         /* that exist now */
+        uint64_t spills;                         /* sequences spilled so far */
+        uint64_t rows_gathered; /* selected rows that were looked for in a hot pool so far */
+        uint64_t rows_missed;   /* of these, copied from a slab */
+};
+
+void engine_kv_statistics(const struct engine *engine, struct engine_kv_statistics *ret);
 
 /* One sequence's part of a step: `n` more tokens. Each sequence at most once per batch. Logits are
  * wanted for the last n_logits of them: row-major [n_logits][vocab_size] float32, owned by the

@@ -1,16 +1,21 @@
 /* What a sequence remembers: streams of rows that grow with the text, and a frontier of fixed size.
  *
- *   stream    append-only rows, one per tokens_per_row tokens: compressed latents and index keys,
- * one pair of streams for each layer that owns a compressor, stored in the format the model was
- * trained to read page      the rows of all streams for KV_PAGE_TOKENS tokens, one contiguous slab
+ *   stream    append-only rows, one per tokens_per_row tokens, one pair of streams for each layer
+ *             that owns a compressor: main rows (compressed latents, which attention reads) and
+ *             index keys (which choose among them), in the format the model was trained to read
+ *   page      the rows of all streams for KV_PAGE_TOKENS tokens
  *   frontier  the state needed to go on at a position: sliding windows, open compression groups,
- * n-gram history
+ *             n-gram history
  *
- * Streams live behind `struct kv_operations`, so that whoever stores the bytes (memory of this
- * process, or tiers of several speeds) never learns what they mean. Rows are written once, in
- * order, and never change. One thread per kv. */
+ * A page has two forms. In host memory, as it is saved, it is one contiguous slab. On the device it
+ * is two blocks, one of keys and one of main rows, because main rows of a page that is full and
+ * lent may leave the device, keys never do. Rows are written once, in order, and never change.
+ *
+ * Streams live behind `struct kv_operations`, so that the layers never learn where rows lie. One
+ * thread per kv; what is marked so may run on several at once. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,15 +25,20 @@
 #define KV_PAGE_TOKENS 128              /* also ENGINE_PAGE_TOKENS */
 #define KV_STREAMS_MAX (2 * LAYERS_MAX) /* each layer may own latents and keys */
 
+enum kv_part { KV_KEYS, KV_MAIN, N_KV_PARTS };
+
 struct kv_stream {
         uint32_t row_bytes;
         uint32_t tokens_per_row;
-        uint32_t page_offset; /* of its rows inside a page */
+        uint32_t slab_offset; /* of its rows inside a slab */
+        enum kv_part part;
+        uint32_t block_offset; /* of its rows inside the device block of its part */
 };
 
 struct kv_layout {
         uint32_t n_streams;
-        uint32_t page_bytes;
+        uint32_t page_bytes;              /* of a slab, and of both blocks together */
+        uint32_t block_bytes[N_KV_PARTS]; /* of a page on the device */
         struct kv_stream stream[KV_STREAMS_MAX];
         int latent_stream[LAYERS_MAX]; /* by layer, -1 = owns none */
         int key_stream[LAYERS_MAX];
@@ -36,31 +46,64 @@ struct kv_layout {
 
 void kv_layout_init(struct kv_layout *ret, const struct model_config *config);
 
-struct kv; /* one sequence's rows; what it holds is its operations' secret */
+/* Appends a stream; kv_layout_init() is made of these. Returns its number. */
+int kv_layout_add(struct kv_layout *layout, enum kv_part part, uint32_t row_bytes,
+                  uint32_t tokens_per_row);
+
+static inline uint64_t kv_pages(uint64_t n_tokens) {
+        return (n_tokens + KV_PAGE_TOKENS - 1) / KV_PAGE_TOKENS;
+}
+
+/* A full page in host memory, as sequence_save_page() gave it. Never where attention reads. */
+struct kv_slab {
+        const uint8_t *bytes; /* NULL: none */
+};
+
+struct kv;      /* one sequence's rows; what it holds is its operations' secret */
+struct kv_pool; /* the device memory they are taken from (kv_pool.h) */
 
 struct kv_operations {
-        int (*create)(const struct kv_layout *layout,
-                      struct kv **ret); /* layout outlives the kv; 0 or -ENOMEM */
+        /* layout and pool outlive the kv. 0 or -ENOMEM. */
+        int (*create)(const struct kv_layout *layout, struct kv_pool *pool, struct kv **ret);
         void (*destroy)(struct kv *kv); /* NULL-safe */
 
-        /* Makes room for the rows of the first n_tokens tokens, so that append cannot fail. 0 or
-         * -ENOMEM. */
-        int (*reserve)(struct kv *kv, uint64_t n_tokens);
+        /* Device bytes that reserve(n_tokens, 0) would take. */
+        uint64_t (*missing)(const struct kv *kv, uint64_t n_tokens);
+
+        /* Makes room for the rows of the first n_tokens tokens, so that append cannot fail. The
+         * first n_restored pages come by restore(): of a spilled kv they need no room for main
+         * rows. The caller has seen to it that the pool has room. 0 or -ENOMEM. */
+        int (*reserve)(struct kv *kv, uint64_t n_tokens, uint64_t n_restored);
 
         /* Rows [first, first + n) of a stream; appended in order, after reserve. */
         void (*append)(struct kv *kv, unsigned stream, uint64_t first, uint32_t n,
                        const uint8_t *rows);
 
-        /* Copies rows out: a range, or a list of row numbers. All of them were appended before. */
+        /* A full page out of a slab, which is lent from then on; in order, after reserve. */
+        void (*restore)(struct kv *kv, uint64_t page, struct kv_slab slab);
+
+        /* The slab of a full page: borrowed until destroy(). A spilled kv drops its main rows. */
+        void (*lend)(struct kv *kv, uint64_t page, struct kv_slab slab);
+
+        /* Device bytes that spill() would free; negative: would take. 0 when it is spilled. */
+        int64_t (*gain)(const struct kv *kv);
+
+        /* Drops the main rows of all lent pages and of those lent later; from now on they are
+         * gathered from their slabs. 0, or -ENOMEM and nothing has changed. */
+        int (*spill)(struct kv *kv);
+        bool (*spilled)(const struct kv *kv);
+
+        /* Copies rows out: a range, or a list of row numbers. All of them were appended before.
+         * Several threads at once. */
         void (*read)(const struct kv *kv, unsigned stream, uint64_t first, uint32_t n,
                      uint8_t *ret_rows);
         void (*gather)(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
                        uint8_t *ret_rows);
 
-        uint64_t (*bytes)(const struct kv *kv); /* memory held */
+        uint64_t (*bytes)(const struct kv *kv); /* of the device, held */
 };
 
-/* Pages in this process's memory. */
+/* Device memory that is this process's memory: the CPU backends. */
 extern const struct kv_operations kv_memory;
 
 /* The frontier is one block of bytes: header, windows, open groups. */

@@ -2,12 +2,15 @@
  */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "engine/backend.h"
 #include "engine/choices.h"
 #include "engine/engine.h"
 #include "engine/engram_hash.h"
 #include "engine/engram_rows.h"
 #include "engine/kv.h"
+#include "engine/kv_pool.h"
 #include "engine/rope.h"
 #include "engine/weights.h"
 
@@ -37,10 +40,14 @@ struct engine {
         struct workspace *workspace;
         struct engram_checkpoint_rows engram_checkpoint; /* the default source's state */
         unsigned rows_max;
+        struct kv_pool kv_pool;
+        LIST_HEAD(, sequence) sequences;
+        uint64_t spills;
 };
 
 struct sequence {
         struct engine *engine;
+        LIST_ENTRY(sequence) of_engine;
         struct kv *kv;
         uint8_t *frontier; /* frontier_layout.bytes */
 };

@@ -2,6 +2,7 @@
  *
  * Saved is what the model reads later: rows of the streams, windows, open groups, n-gram history.
  * All of it lies in memory in the form in which it is saved, so saving and restoring copy. */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -9,22 +10,29 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/kv_room.h"
 #include "engine/model.h"
 
 _Static_assert(ENGINE_PAGE_TOKENS == KV_PAGE_TOKENS, "one unit for all");
 
 int sequence_new(struct engine *engine, struct sequence **ret) {
+        int r = kv_room_make(engine, engine->frontier_layout.bytes, NULL);
+        if (r < 0)
+                return r;
         struct sequence *s = calloc(1, sizeof(*s));
         if (!s)
                 return -ENOMEM;
         s->engine = engine;
         s->frontier = calloc(1, engine->frontier_layout.bytes);
-        if (!s->frontier || engine->kv->create(&engine->kv_layout, &s->kv) < 0) {
-                sequence_free(s);
+        if (!s->frontier || engine->kv->create(&engine->kv_layout, &engine->kv_pool, &s->kv) < 0) {
+                free(s->frontier);
+                free(s);
                 return -ENOMEM;
         }
         for (uint32_t i = 0; i < NGRAM_MAX - 1; i++)
                 sequence_header(s)->history[i] = engine->hash.pad;
+        kv_pool_take(&engine->kv_pool, engine->frontier_layout.bytes);
+        LIST_INSERT_HEAD(&engine->sequences, s, of_engine);
         *ret = s;
         return 0;
 }
@@ -32,7 +40,10 @@ int sequence_new(struct engine *engine, struct sequence **ret) {
 struct sequence *sequence_free(struct sequence *sequence) {
         if (!sequence)
                 return NULL;
-        sequence->engine->kv->destroy(sequence->kv);
+        struct engine *engine = sequence->engine;
+        LIST_REMOVE(sequence, of_engine);
+        kv_pool_give(&engine->kv_pool, engine->frontier_layout.bytes);
+        engine->kv->destroy(sequence->kv);
         free(sequence->frontier);
         free(sequence);
         return NULL;
@@ -67,7 +78,7 @@ static void save_rows(const struct sequence *s, uint64_t page, uint8_t *ret_slab
                 const struct kv_stream *stream = &layout->stream[i];
                 uint32_t per_page = KV_PAGE_TOKENS / stream->tokens_per_row,
                          n = closed_rows(stream, n_tokens);
-                uint8_t *rows = ret_slab + stream->page_offset;
+                uint8_t *rows = ret_slab + stream->slab_offset;
                 if (n > 0)
                         s->engine->kv->read(s->kv, i, page * per_page, n, rows);
                 memset(rows + (size_t)n * stream->row_bytes, 0,
@@ -75,16 +86,17 @@ static void save_rows(const struct sequence *s, uint64_t page, uint8_t *ret_slab
         }
 }
 
-static void restore_rows(struct sequence *s, uint64_t page, uint64_t n_tokens,
-                         const uint8_t *slab) {
+/* The rows of the unfinished page. */
+static void restore_tail(struct sequence *s, uint64_t position, const uint8_t *slab) {
         const struct kv_layout *layout = &s->engine->kv_layout;
+        uint64_t page = position / KV_PAGE_TOKENS;
         for (unsigned i = 0; i < layout->n_streams; i++) {
                 const struct kv_stream *stream = &layout->stream[i];
                 uint32_t per_page = KV_PAGE_TOKENS / stream->tokens_per_row,
-                         n = closed_rows(stream, n_tokens);
+                         n = closed_rows(stream, position % KV_PAGE_TOKENS);
                 if (n > 0)
                         s->engine->kv->append(s->kv, i, page * per_page, n,
-                                              slab + stream->page_offset);
+                                              slab + stream->slab_offset);
         }
 }
 
@@ -116,6 +128,44 @@ static int check_state(const struct engine *e, const struct frontier_header *hea
         return 0;
 }
 
+void sequence_lend_page(struct sequence *sequence, uint64_t page, const uint8_t *slab) {
+        assert((page + 1) * KV_PAGE_TOKENS <= sequence_position(sequence));
+        if (sequence->engine->kv_layout.page_bytes > 0)
+                sequence->engine->kv->lend(sequence->kv, page, (struct kv_slab){ slab });
+}
+
+int sequence_spill(struct sequence *sequence) {
+        struct engine *e = sequence->engine;
+        if (e->kv->spilled(sequence->kv))
+                return 0;
+        if (-e->kv->gain(sequence->kv) > (int64_t)kv_pool_room(&e->kv_pool))
+                return -ENOMEM;
+        int r = e->kv->spill(sequence->kv);
+        e->spills += r == 0;
+        return r;
+}
+
+/* Room for n_pages full pages and what follows them up to `position`. When not all of their rows
+ * fit, the sequence gives way itself, before it has any: that copies less than to spill another. */
+static int make_room(struct sequence *sequence, uint64_t n_pages, uint64_t position,
+                     struct error *err) {
+        struct engine *e = sequence->engine;
+        const struct kv_layout *layout = &e->kv_layout;
+        uint64_t resident = kv_pages(position) * layout->page_bytes,
+                 spilled = resident - n_pages * layout->block_bytes[KV_MAIN] +
+                kv_pool_hot_bytes(&e->kv_pool, layout);
+        bool spill = resident > kv_pool_room(&e->kv_pool) && spilled < resident;
+
+        int r = kv_room_make(e, spill ? spilled : resident, err);
+        if (r < 0)
+                return r;
+        if ((spill && sequence_spill(sequence) < 0) ||
+            e->kv->reserve(sequence->kv, position, n_pages) < 0)
+                return error_set(err, -ENOMEM, "out of memory for the KV of %" PRIu64 " tokens",
+                                 position);
+        return 0;
+}
+
 int sequence_restore(struct sequence *sequence, const uint8_t *const *pages, uint64_t n_pages,
                      const uint8_t *state, struct error *err) {
         const struct engine *e = sequence->engine;
@@ -124,15 +174,13 @@ int sequence_restore(struct sequence *sequence, const uint8_t *const *pages, uin
         if (sequence_position(sequence) != 0)
                 return error_set(err, -EINVAL, "only a new sequence can be restored");
         int r = check_state(e, &header, n_pages, err);
+        if (r == 0)
+                r = make_room(sequence, n_pages, header.position, err);
         if (r < 0)
                 return r;
-        if (e->kv->reserve(sequence->kv, header.position) < 0)
-                return error_set(err, -ENOMEM, "out of memory for the KV of %" PRIu64 " tokens",
-                                 header.position);
-        for (uint64_t i = 0; i < n_pages; i++)
-                restore_rows(sequence, i, KV_PAGE_TOKENS, pages[i]);
-        restore_rows(sequence, n_pages, header.position % KV_PAGE_TOKENS,
-                     state + e->frontier_layout.bytes);
+        for (uint64_t i = 0; e->kv_layout.page_bytes > 0 && i < n_pages; i++)
+                e->kv->restore(sequence->kv, i, (struct kv_slab){ pages[i] });
+        restore_tail(sequence, header.position, state + e->frontier_layout.bytes);
         memcpy(sequence->frontier, state, e->frontier_layout.bytes);
         return 0;
 }

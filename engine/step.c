@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "engine/kv_room.h"
 #include "engine/numerics.h"
 
 /* Everything that can be refused is refused here, before anything changes. */
@@ -45,13 +46,20 @@ static int check_parts(const struct engine *e, const struct batch_part *parts, s
 
 static int make_room(struct engine *e, const struct batch_part *parts, size_t n_parts,
                      struct error *err) {
-        uint64_t longest = 0;
+        uint64_t longest = 0, missing = 0;
         size_t n_window_rows = 0;
         for (size_t p = 0; p < n_parts; p++) {
                 uint64_t end = sequence_header(parts[p].sequence)->position + parts[p].n;
                 longest = end > longest ? end : longest;
                 n_window_rows += e->config.window + parts[p].n;
-                if (e->kv->reserve(parts[p].sequence->kv, end) < 0)
+                missing += e->kv->missing(parts[p].sequence->kv, end);
+        }
+        int r = kv_room_make(e, missing, err);
+        if (r < 0)
+                return r;
+        for (size_t p = 0; p < n_parts; p++) {
+                uint64_t end = sequence_header(parts[p].sequence)->position + parts[p].n;
+                if (e->kv->reserve(parts[p].sequence->kv, end, 0) < 0)
                         return error_set(err, -ENOMEM,
                                          "part %zu: out of memory for the KV of %llu tokens", p,
                                          (unsigned long long)end);

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "engine/kv.h"
+#include "engine/kv_pool.h"
 
 static const char *released_json;
 
@@ -35,15 +36,14 @@ static void the_released_model_keeps_890_bytes_per_token(void **state) {
 
 static void rows_come_back_across_pages(void **state) {
         (void)state;
-        struct kv_layout layout = {
-                .n_streams = 2,
-                .page_bytes = 3 * 64 + 5 * 128,
-                .stream = { { 3, 2, 0 }, { 5, 1, 3 * 64 } },
-        };
+        struct kv_layout layout = { 0 };
+        struct kv_pool pool = { .limit = INT64_MAX, .hot_rows = 8 };
+        kv_layout_add(&layout, KV_MAIN, 3, 2);
+        kv_layout_add(&layout, KV_KEYS, 5, 1);
         struct kv *kv;
         uint8_t row[5 * 100], back[5 * 100];
-        assert_int_equal(kv_memory.create(&layout, &kv), 0);
-        assert_int_equal(kv_memory.reserve(kv, 300), 0);
+        assert_int_equal(kv_memory.create(&layout, &pool, &kv), 0);
+        assert_int_equal(kv_memory.reserve(kv, 300, 0), 0);
         for (uint64_t first = 0; first < 300; first += 100) {
                 for (unsigned i = 0; i < sizeof(row); i++)
                         row[i] = (uint8_t)(first + i * 7);
@@ -61,8 +61,10 @@ static void rows_come_back_across_pages(void **state) {
         assert_int_equal(back[0], (uint8_t)(200 * 3 + 49 * 3));
         assert_int_equal(back[3], 0);
         assert_int_equal(back[6], (uint8_t)(100 * 3 + 14 * 3));
-        assert_true(kv_memory.bytes(kv) >= 3ULL * layout.page_bytes);
+        assert_int_equal(kv_memory.bytes(kv), 3ULL * layout.page_bytes);
+        assert_int_equal(pool.used, 3ULL * layout.page_bytes);
         kv_memory.destroy(kv);
+        assert_int_equal(pool.used, 0);
 }
 
 int main(int argc, char **argv) {

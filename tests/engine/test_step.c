@@ -159,6 +159,52 @@ static void restoring_changes_no_bit(void **state) {
         engine_close(engine);
 }
 
+/* All ids in chunks; each page is lent once it is full, and the sequence spilled at `spill_at`. */
+static float *run_lent(struct engine *engine, const uint32_t *ids, uint32_t chunk,
+                       uint32_t spill_at) {
+        uint32_t v = engine_config(engine)->vocab_size;
+        float *logits = calloc((size_t)N_TOKENS * v, sizeof(float));
+        uint8_t *slabs = malloc(N_TOKENS / ENGINE_PAGE_TOKENS * engine_page_bytes(engine));
+        uint64_t n_lent = 0;
+        struct sequence *s;
+        assert_int_equal(sequence_new(engine, &s), 0);
+        for (uint32_t at = 0; at < N_TOKENS; at += chunk) {
+                uint32_t n = N_TOKENS - at < chunk ? N_TOKENS - at : chunk;
+                struct batch_part part = { s, ids + at, n, n, logits + (size_t)at * v };
+                assert_int_equal(engine_step(engine, &part, 1, NULL), 0);
+                for (; (n_lent + 1) * ENGINE_PAGE_TOKENS <= sequence_position(s); n_lent++) {
+                        uint8_t *slab = slabs + n_lent * engine_page_bytes(engine);
+                        sequence_save_page(s, n_lent, slab);
+                        sequence_lend_page(s, n_lent, slab);
+                }
+                if (at <= spill_at)
+                        assert_int_equal(sequence_spill(s), 0);
+        }
+        sequence_free(s);
+        free(slabs);
+        return logits;
+}
+
+static void spilling_changes_no_bit(void **state) {
+        (void)state;
+        struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 2);
+        float *whole = run_alone(engine, tokens[0], N_TOKENS);
+        const uint32_t chunks[] = { 1, 7, 64 };
+        for (size_t i = 0; i < sizeof(chunks) / sizeof(*chunks); i++) {
+                for (uint32_t spill_at = 0; spill_at < N_TOKENS; spill_at += 140) {
+                        float *other = run_lent(engine, tokens[0], chunks[i], spill_at);
+                        assert_memory_equal(whole, other, logits_bytes(engine));
+                        free(other);
+                }
+        }
+        struct engine_kv_statistics statistics;
+        engine_kv_statistics(engine, &statistics);
+        assert_int_equal(statistics.spills, 6);
+        assert_int_equal(statistics.device_bytes, 0);
+        free(whole);
+        engine_close(engine);
+}
+
 static void a_state_of_another_position_is_refused(void **state) {
         (void)state;
         struct engine *engine = open_engine(COMPUTE_BF16, BACKEND_AUTO, 1);
@@ -240,6 +286,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(backends_and_threads_change_no_bit),
                 cmocka_unit_test(batching_changes_no_bit),
                 cmocka_unit_test(restoring_changes_no_bit),
+                cmocka_unit_test(spilling_changes_no_bit),
                 cmocka_unit_test(a_state_of_another_position_is_refused),
                 cmocka_unit_test(logits_are_those_of_this_numerics_version),
                 cmocka_unit_test(refusals_name_the_part_and_change_nothing),
