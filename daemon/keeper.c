@@ -20,6 +20,10 @@
 #define STATE_TOKENS 8192
 #define STATE_NS     NS_PER_S
 
+/* What one user may pin, as a share of the disk for kept KV (of memory without a disk): half is
+ * left to everybody when two users pin what they can. */
+#define PINNED_SHARE 4
+
 /* Version of what engine_state_bytes() and engine_page_bytes() hold. */
 #define KV_FORMAT "fp8 windows, fp4 latents and keys, 1"
 
@@ -95,6 +99,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 .page_bytes = engine_page_bytes(engine),
                 .frontier_bytes = engine_state_bytes(engine),
                 .host_bytes = options->host_bytes,
+                .owner_pinned_bytes_max =
+                        (on_disk ? options->disk_bytes : options->host_bytes) / PINNED_SHARE,
                 .notify = options->notify,
                 .context = options->context,
         };

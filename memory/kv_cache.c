@@ -67,6 +67,8 @@ int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, s
         cache->key = *config->key;
         cache->fingerprint = config->fingerprint;
         cache->host_bytes_max = config->host_bytes;
+        cache->owner_pinned_bytes_max =
+                config->owner_pinned_bytes_max ? config->owner_pinned_bytes_max : UINT64_MAX;
         cache->store = config->store;
         int r = prefix_init(&cache->prefix, &cache->key, config->page_bytes,
                             config->frontier_bytes);
@@ -118,7 +120,7 @@ uint8_t *kv_cache_room(struct kv_cache *cache, size_t bytes) {
                 if (!oldest)
                         return NULL;
                 if (!kv_cache_is_stored(cache, oldest) && prefix_in_use(oldest))
-                        return NULL;
+                        continue; /* passed over from now on */
                 prefix_drop_data(prefix, oldest);
                 cache->statistics.evicted_nodes++;
         }
@@ -154,6 +156,18 @@ static int by_use(const void *a, const void *b) {
         return x->used < y->used ? -1 : x->used > y->used;
 }
 
+/* Whether a value may go: its pages are the last ones of a chain, up to `last`. */
+static bool may_go(struct kv_cache *cache, const struct prefix_node *last, uint64_t value) {
+        struct kv_entry entry;
+        for (const struct prefix_node *n = last; n->kind != PREFIX_ROOT; n = n->parent) {
+                if (!kv_store_find(cache->store, &n->id, &entry) || entry.value != value)
+                        break;
+                if (prefix_in_use(n) || (n == last ? n->child : n->child->next) != NULL)
+                        return false;
+        }
+        return true;
+}
+
 /* Nodes on disk that nothing hangs on, and their number; NULL: none or no memory. */
 static struct leaf *stored_leaves(struct kv_cache *cache, size_t *ret_n) {
         struct prefix *prefix = &cache->prefix;
@@ -162,7 +176,8 @@ static struct leaf *stored_leaves(struct kv_cache *cache, size_t *ret_n) {
         for (size_t i = 0; leaf && i < prefix->n_buckets; i++)
                 for (struct prefix_node *n = prefix->bucket[i]; n; n = n->bucket_next) {
                         struct kv_entry entry;
-                        if (n->pins > 0 || n->child || !kv_store_find(cache->store, &n->id, &entry))
+                        if (n->child || !kv_store_find(cache->store, &n->id, &entry) ||
+                            !may_go(cache, n, entry.value))
                                 continue;
                         leaf[(*ret_n)++] = (struct leaf){ n->used, entry.value, entry.value_bytes };
                 }

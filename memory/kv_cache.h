@@ -29,6 +29,7 @@ struct kv_cache_config {
         size_t page_bytes, frontier_bytes;
         uint64_t host_bytes;    /* memory for kept pages and frontiers; leases may hold it all */
         struct kv_store *store; /* NULL: memory only; outlives the cache */
+        uint64_t owner_pinned_bytes_max; /* of one uid, by kv_cache_pin(); 0 = no limit */
         /* Called by the reading thread when a lease may have become ready; NULL = nobody. */
         void (*notify)(void *context);
         void *context;
@@ -37,7 +38,7 @@ struct kv_cache_config {
 /* Takes what the store holds into the tree. 0 or -ENOMEM. */
 int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, struct error *err);
 
-/* NULL-safe, returns NULL. All leases ended before. */
+/* NULL-safe, returns NULL. All leases ended and pins returned before. */
 struct kv_cache *kv_cache_close(struct kv_cache *cache);
 
 enum kv_tier { KV_TIER_NONE, KV_TIER_HOST, KV_TIER_DISK };
@@ -85,6 +86,21 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
  * sequence does not come that far. */
 uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
                                bool lasting);
+
+/* A prefix that somebody wants kept for good. */
+struct kv_pin;
+
+/* Pins what is kept of ids[0..n): the pages and the last state within them. Until it is unpinned
+ * this goes from memory only when it is on disk, and from there never to make room; what the disk
+ * loses to damage is lost, and pinned again when somebody has computed it again. Prefixes may
+ * overlap; common pages count once. Pins are not on disk: after a start they are set again.
+ *   -ENOENT  nothing is kept of it    -EDQUOT  more than owner_pinned_bytes_max    -ENOMEM */
+int kv_cache_pin(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                 uint32_t n, struct kv_pin **ret);
+struct kv_pin *kv_cache_unpin(struct kv_pin *pin); /* NULL-safe, returns NULL */
+
+uint32_t kv_pin_tokens(const struct kv_pin *pin); /* how many of ids[0..n) are pinned */
+uint64_t kv_cache_pinned_bytes(const struct kv_cache *cache, uint32_t owner);
 
 struct kv_cache_statistics {
         uint64_t n_nodes, host_bytes, host_bytes_max;

@@ -47,6 +47,7 @@ struct kv_cache {
         struct prefix prefix;
         uint64_t host_bytes_max;
         uint64_t promised_bytes; /* of kv_cache_room(), not yet a node's */
+        uint64_t owner_pinned_bytes_max;
         struct kv_store *store;
         struct kv_reader reader;
         struct kv_cache_statistics statistics;

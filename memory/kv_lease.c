@@ -23,10 +23,13 @@ bool kv_lease_reserve(struct kv_lease *lease, uint32_t n) {
 }
 
 static void let_go(struct kv_lease *lease) {
+        struct prefix *prefix = &lease->cache->prefix;
         for (uint32_t i = 0; i < lease->n_pages; i++)
                 lease->page[i]->pins--;
         if (lease->frontier)
                 lease->frontier->pins--;
+        if (lease->n_pages > 0)
+                prefix_tidy(prefix, lease->page[lease->n_pages - 1]);
         lease->n_pages = 0;
         lease->frontier = NULL;
 }
@@ -194,18 +197,17 @@ static bool attach(struct kv_lease *lease) {
         return all && lease->frontier->data;
 }
 
-/* The first node that could not be read is no more, with all that hangs on it, unless another lease
- * holds it. */
+/* The first node that could not be read is no more, with all that hangs on it. */
 static void forget_unread(struct kv_lease *lease) {
         struct prefix_node *bad = lease->frontier;
         for (uint32_t i = lease->n_pages; i > 0; i--)
                 if (!lease->page[i - 1]->data)
                         bad = lease->page[i - 1];
         lease->cache->statistics.failed_reads++;
+        bad->pins++; /* so that it is still there */
         let_go(lease);
-        bad->stored = false;
-        if (!prefix_in_use(bad))
-                prefix_forget(&lease->cache->prefix, bad);
+        bad->pins--;
+        prefix_lose(&lease->cache->prefix, bad);
 }
 
 bool kv_lease_ready(struct kv_lease *lease) {
@@ -251,8 +253,8 @@ struct kv_lease *kv_lease_end(struct kv_lease *lease) {
         if (cache->store)
                 kv_store_flush(cache->store);
         let_go(lease);
-        if (--lease->root->pins == 0 && !lease->root->child)
-                prefix_forget(&cache->prefix, lease->root);
+        lease->root->pins--;
+        prefix_tidy(&cache->prefix, lease->root);
         free(lease->ids);
         free(lease->page);
         free(lease->data);

@@ -36,6 +36,10 @@ static void free_node(struct prefix_node *node) {
 }
 
 void prefix_deinit(struct prefix *prefix) {
+        for (struct prefix_account *a = prefix->accounts, *next; a; a = next) {
+                next = a->next;
+                free(a);
+        }
         for (size_t i = 0; prefix->bucket && i < prefix->n_buckets; i++)
                 for (struct prefix_node *n = prefix->bucket[i], *next; n; n = next) {
                         next = n->bucket_next;
@@ -74,16 +78,41 @@ static void widen(struct prefix *prefix) {
         free(old);
 }
 
+static struct prefix_account *account_of(struct prefix *prefix, uint32_t owner) {
+        struct prefix_account *account = prefix->accounts;
+        while (account && account->owner != owner)
+                account = account->next;
+        if (account || !(account = calloc(1, sizeof(*account))))
+                return account;
+        account->owner = owner;
+        account->next = prefix->accounts;
+        prefix->accounts = account;
+        return account;
+}
+
+static void close_unused_account(struct prefix *prefix, struct prefix_account *account) {
+        if (account->n_nodes > 0)
+                return;
+        struct prefix_account **at = &prefix->accounts;
+        while (*at != account)
+                at = &(*at)->next;
+        *at = account->next;
+        free(account);
+}
+
 static struct prefix_node *add(struct prefix *prefix, enum prefix_kind kind,
-                               const struct page_id *id, struct prefix_node *parent) {
-        struct prefix_node *node = calloc(1, sizeof(*node));
+                               const struct page_id *id, struct prefix_node *parent,
+                               struct prefix_account *account) {
+        struct prefix_node *node = account ? calloc(1, sizeof(*node)) : NULL;
         if (!node)
                 return NULL;
         node->kind = kind;
         node->id = *id;
         node->parent = parent;
+        node->owner = account->owner;
+        node->account = account;
+        account->n_nodes++;
         if (parent) {
-                node->owner = parent->owner;
                 node->next = parent->child;
                 if (node->next)
                         node->next->previous = node;
@@ -106,7 +135,7 @@ static struct prefix_node *add_tokens(struct prefix *prefix, enum prefix_kind ki
         struct prefix_node *node = prefix_find(prefix, id);
         bool made = !node;
         if (made)
-                node = add(prefix, kind, id, parent);
+                node = add(prefix, kind, id, parent, parent->account);
         if (!node || node->tokens)
                 return node;
         node->position = parent->position + n;
@@ -124,8 +153,12 @@ static struct prefix_node *add_tokens(struct prefix *prefix, enum prefix_kind ki
 
 struct prefix_node *prefix_root(struct prefix *prefix, const struct page_id *id, uint32_t owner) {
         struct prefix_node *node = prefix_find(prefix, id);
-        if (!node && (node = add(prefix, PREFIX_ROOT, id, NULL)))
-                node->owner = owner;
+        if (node)
+                return node;
+        struct prefix_account *account = account_of(prefix, owner);
+        node = add(prefix, PREFIX_ROOT, id, NULL, account);
+        if (!node && account)
+                close_unused_account(prefix, account);
         return node;
 }
 
@@ -153,7 +186,7 @@ struct prefix_node *prefix_stored(struct prefix *prefix, enum prefix_kind kind,
         }
         if (!up && position == n_tokens) /* the first page, or a frontier before it */
                 up = prefix_root(prefix, parent, owner);
-        if (!up || !(node = add(prefix, kind, id, up)))
+        if (!up || !(node = add(prefix, kind, id, up, up->account)))
                 return NULL;
         node->position = position;
         node->n_tokens = n_tokens;
@@ -194,7 +227,7 @@ void prefix_touch(struct prefix *prefix, struct prefix_node *node) {
 
 struct prefix_node *prefix_oldest(const struct prefix *prefix) {
         struct prefix_node *node = prefix->oldest;
-        while (node && (node->pins > 0 || (!node->stored && prefix_in_use(node))))
+        while (node && (node->pins > 0 || (!node->stored && node->held > 0)))
                 node = node->newer;
         return node;
 }
@@ -241,42 +274,78 @@ static void forget_one(struct prefix *prefix, struct prefix_node *node) {
         else if (node->parent)
                 node->parent->child = node->next;
         free_data(prefix, node);
+        node->account->n_nodes--;
+        close_unused_account(prefix, node->account);
         if (node->kind != PREFIX_ROOT)
                 prefix->forgotten[prefix->n_forgotten++ % PREFIX_FORGOTTEN] = node->id;
         free_node(node);
 }
 
-/* Leaves first, without recursion: chains are as long as contexts. */
-void prefix_forget(struct prefix *prefix, struct prefix_node *node) {
-        struct prefix_node *parent = node->parent, *at = node;
-        for (;;) {
-                while (at->child)
-                        at = at->child;
-                struct prefix_node *up = at->parent;
-                bool last = at == node;
-                assert(at->pins == 0);
-                forget_one(prefix, at);
-                if (last)
-                        break;
-                at = up;
-        }
-        if (parent && parent->kind == PREFIX_ROOT && !parent->child && parent->pins == 0)
-                forget_one(prefix, parent);
+static struct prefix_node *first_leaf(struct prefix_node *node) {
+        while (node->child)
+                node = node->child;
+        return node;
 }
 
-bool prefix_in_use(const struct prefix_node *node) {
-        const struct prefix_node *at = node;
-        for (;;) {
-                if (at->pins > 0)
-                        return true;
-                if (at->child) {
-                        at = at->child;
-                        continue;
-                }
-                while (at != node && !at->next)
-                        at = at->parent;
-                if (at == node)
-                        return false;
-                at = at->next;
+/* Subtrees are walked leaves first, without recursion: chains are as long as contexts. */
+static struct prefix_node *next_up(const struct prefix_node *top, const struct prefix_node *node) {
+        return node == top ? NULL : node->next ? first_leaf(node->next) : node->parent;
+}
+
+static bool is_empty(const struct prefix_node *node) {
+        return !node->data && !node->stored && !node->child && !prefix_in_use(node);
+}
+
+void prefix_tidy(struct prefix *prefix, struct prefix_node *node) {
+        for (struct prefix_node *parent; node && is_empty(node); node = parent) {
+                parent = node->parent;
+                forget_one(prefix, node);
         }
+}
+
+void prefix_forget(struct prefix *prefix, struct prefix_node *top) {
+        struct prefix_node *parent = top->parent;
+        for (struct prefix_node *at = first_leaf(top), *next; at; at = next) {
+                next = next_up(top, at);
+                assert(!prefix_in_use(at));
+                forget_one(prefix, at);
+        }
+        prefix_tidy(prefix, parent);
+}
+
+void prefix_lose(struct prefix *prefix, struct prefix_node *top) {
+        struct prefix_node *parent = top->parent;
+        for (struct prefix_node *at = first_leaf(top), *next; at; at = next) {
+                next = next_up(top, at);
+                at->stored = false;
+                if (is_empty(at))
+                        forget_one(prefix, at);
+        }
+        prefix_tidy(prefix, parent);
+}
+
+/* -- who needs what ------------------------------------------------------------------------------
+ */
+
+bool prefix_in_use(const struct prefix_node *node) {
+        return node->pins > 0 || node->held > 0;
+}
+
+bool prefix_hold(struct prefix *prefix, struct prefix_node *node, uint64_t bytes_max) {
+        uint64_t bytes = 0;
+        for (struct prefix_node *n = node; n->kind != PREFIX_ROOT; n = n->parent)
+                bytes += n->held == 0 ? prefix_data_bytes(prefix, n) : 0;
+        if (bytes > 0 && node->account->held_bytes + bytes > bytes_max)
+                return false;
+        node->account->held_bytes += bytes;
+        for (; node->kind != PREFIX_ROOT; node = node->parent)
+                node->held++;
+        return true;
+}
+
+void prefix_release(struct prefix *prefix, struct prefix_node *node) {
+        for (struct prefix_node *n = node; n->kind != PREFIX_ROOT; n = n->parent)
+                if (--n->held == 0)
+                        n->account->held_bytes -= prefix_data_bytes(prefix, n);
+        prefix_tidy(prefix, node);
 }

@@ -33,7 +33,8 @@ struct prefix_node {
         uint32_t *tokens;  /* [n_tokens]; NULL: on disk only, not read yet */
         uint8_t *data;     /* its bytes in memory, or NULL; owned */
         bool stored;       /* its bytes are on disk */
-        uint32_t pins;     /* users that need `data` or the node itself to stay */
+        uint32_t pins;     /* leases that need `data` or the node itself to stay */
+        uint32_t held;     /* pins of the outside: it stays in one of the tiers */
         uint64_t used;     /* grows with each touch of the tree: when it was used last */
 
         /* The tree's. */
@@ -41,6 +42,15 @@ struct prefix_node {
         struct prefix_node *child, *previous, *next; /* first child; siblings */
         struct prefix_node *older, *newer;           /* among nodes with data; both NULL without */
         struct prefix_node *bucket_next;
+        struct prefix_account *account;
+};
+
+/* What belongs to one uid. There are as many as users of the machine: a list will do. */
+struct prefix_account {
+        uint32_t owner;
+        size_t n_nodes;      /* the account is there while it has some */
+        uint64_t held_bytes; /* of nodes that are held, each once */
+        struct prefix_account *next;
 };
 
 /* Identities remembered of nodes that were forgotten, to tell "evicted" from "never seen": 32 KiB.
@@ -53,6 +63,7 @@ struct prefix {
         struct prefix_node **bucket;
         size_t n_buckets, n_nodes;
         struct prefix_node *oldest, *newest;
+        struct prefix_account *accounts;
         struct page_id *forgotten; /* [PREFIX_FORGOTTEN] a ring of the last ones */
         size_t n_forgotten;
         uint64_t data_bytes; /* of all `data` */
@@ -90,11 +101,26 @@ void prefix_set_data(struct prefix *prefix, struct prefix_node *node, uint8_t *d
 /* Frees a node's bytes. It is forgotten with what hangs on it when they are not on disk either. */
 void prefix_drop_data(struct prefix *prefix, struct prefix_node *node);
 
-/* Forgets a node and what hangs on it. Nothing of it may be pinned. */
+/* Forgets a node and what hangs on it. Nothing of it may be in use. */
 void prefix_forget(struct prefix *prefix, struct prefix_node *node);
 
-/* True: something in this subtree is pinned. */
+/* The disk has lost a node, and what hangs on it with it. What has no bytes in memory either is
+ * forgotten, but nodes in use stay, without bytes: as if never kept, until they are filled again.
+ */
+void prefix_lose(struct prefix *prefix, struct prefix_node *node);
+
+/* Forgets a node, and those before it, as far as nothing is kept of them, hangs on them or needs
+ * them: to be called when the last need of a node ends. NULL-safe. */
+void prefix_tidy(struct prefix *prefix, struct prefix_node *node);
+
+/* True: a lease or a pin needs it. Whoever needs a node needs all before it as well, so that
+ * nothing of an unused node's subtree is in use. */
 bool prefix_in_use(const struct prefix_node *node);
+
+/* Holds `node` and all before it, for good; each call is returned by one prefix_release(). False:
+ * more than bytes_max of its owner would be held; then nothing is. */
+bool prefix_hold(struct prefix *prefix, struct prefix_node *node, uint64_t bytes_max);
+void prefix_release(struct prefix *prefix, struct prefix_node *node);
 
 /* `node` and what is before it become the most recently used, the root last. */
 void prefix_touch(struct prefix *prefix, struct prefix_node *node);
@@ -102,6 +128,10 @@ void prefix_touch(struct prefix *prefix, struct prefix_node *node);
 /* The node whose bytes should go first: the least recently used one that nobody needs. NULL: none.
  */
 struct prefix_node *prefix_oldest(const struct prefix *prefix);
+
+/* The longest frontier within ids[0..n), n included, whose bytes are kept. NULL: none. */
+struct prefix_node *prefix_longest(struct prefix *prefix, struct prefix_node *root,
+                                   const uint32_t *ids, uint32_t n);
 
 /* Why a lookup did not reach further. */
 enum prefix_end {

@@ -7,6 +7,7 @@ struct lookup {
         struct prefix *prefix;
         const uint32_t *ids;
         uint32_t n;
+        uint32_t last; /* the longest state that is of use */
         bool (*stored_tokens)(void *context, struct prefix_node *node);
         void *context;
         unsigned n_asked;
@@ -59,7 +60,7 @@ static bool fits(const struct lookup *l, const struct prefix_node *frontier) {
         const struct prefix_node *page = frontier->parent;
         const uint32_t *tail = l->ids + page->position;
         struct page_id id;
-        if (frontier->position >= l->n || !is_kept(frontier))
+        if (frontier->position > l->last || !is_kept(frontier))
                 return false;
         if (frontier->tokens)
                 return memcmp(frontier->tokens, tail, frontier->n_tokens * sizeof(*tail)) == 0;
@@ -87,7 +88,7 @@ static void compare_children(struct lookup *l, const struct prefix_node *page,
                              struct prefix_match *ret) {
         ret->known = page->position;
         for (struct prefix_node *c = page->child; c; c = c->next) {
-                if (!has_tokens(l, c))
+                if (!is_kept(c) || !has_tokens(l, c))
                         continue;
                 uint32_t same = common(l, c), at = page->position + same,
                          n_other = at < l->n ? c->n_tokens - same : 0;
@@ -105,6 +106,8 @@ static bool was_forgotten(const struct lookup *l, const struct prefix_node *page
         if (left < PAGE_TOKENS)
                 return false;
         page_id_next(l->prefix->key, &page->id, l->ids + page->position, &id);
+        if (prefix_find(l->prefix, &id)) /* without bytes, or it would be in the chain */
+                return true;
         n = l->prefix->n_forgotten < PREFIX_FORGOTTEN ? n : PREFIX_FORGOTTEN;
         for (uint32_t i = 0; i < n; i++)
                 if (page_id_equal(&l->prefix->forgotten[i], &id))
@@ -115,7 +118,7 @@ static bool was_forgotten(const struct lookup *l, const struct prefix_node *page
 void prefix_lookup(struct prefix *prefix, struct prefix_node *root, const uint32_t *ids, uint32_t n,
                    bool (*stored_tokens)(void *context, struct prefix_node *node), void *context,
                    struct prefix_match *ret) {
-        struct lookup l = { prefix, ids, n, stored_tokens, context, 0 };
+        struct lookup l = { prefix, ids, n, n - 1, stored_tokens, context, 0 };
         *ret = (struct prefix_match){ 0 };
         struct prefix_node *page = last_page(&l, root);
         ret->frontier = best_frontier(&l, page);
@@ -134,4 +137,10 @@ void prefix_lookup(struct prefix *prefix, struct prefix_node *root, const uint32
                 ret->end = ret->known > ret->position ? PREFIX_END_NO_FRONTIER : PREFIX_END_WHOLE;
         if (ret->end != PREFIX_END_DIFFERENT)
                 ret->n_other = 0;
+}
+
+struct prefix_node *prefix_longest(struct prefix *prefix, struct prefix_node *root,
+                                   const uint32_t *ids, uint32_t n) {
+        struct lookup l = { .prefix = prefix, .ids = ids, .n = n, .last = n };
+        return best_frontier(&l, last_page(&l, root));
 }

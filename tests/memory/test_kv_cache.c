@@ -33,6 +33,9 @@ static void expected(const uint32_t *ids, uint32_t end, uint8_t *ret, size_t n) 
                 ret[i] = (uint8_t)(h >> 32);
 }
 
+/* What one owner may pin: a third of the simulated disk. */
+#define PINNED_BYTES_MAX (40 * PAGE_BYTES + 10 * FRONTIER_BYTES)
+
 static struct kv_cache *open_cache(struct kv_store *store, uint64_t host_bytes) {
         struct kv_cache *cache;
         struct kv_cache_config config = {
@@ -42,6 +45,7 @@ static struct kv_cache *open_cache(struct kv_store *store, uint64_t host_bytes) 
                 .frontier_bytes = FRONTIER_BYTES,
                 .host_bytes = host_bytes,
                 .store = store,
+                .owner_pinned_bytes_max = PINNED_BYTES_MAX,
         };
         assert_int_equal(kv_cache_open(&config, &cache, NULL), 0);
         return cache;
@@ -202,6 +206,59 @@ static void disk_serves_what_memory_dropped_and_a_new_process(void **state) {
         faulty_store_free(store);
 }
 
+static void what_is_pinned_is_never_evicted(void **state) {
+        (void)state;
+        uint32_t ids[6][600];
+        uint64_t five = 5 * (4 * PAGE_BYTES + FRONTIER_BYTES);
+        struct kv_store *store = faulty_store_new(1, &key, PAGE_BYTES, FRONTIER_BYTES, five);
+        struct kv_cache *cache = open_cache(store, five / 2);
+        struct kv_pin *pin;
+        for (uint32_t i = 0; i < 6; i++)
+                fill(ids[i], 600, i);
+        assert_int_equal(kv_cache_pin(cache, 1000, NULL, ids[0], 599, &pin), -ENOENT);
+        remember(cache, NULL, ids[0], 599);
+        assert_int_equal(kv_cache_pin(cache, 1001, NULL, ids[0], 599, &pin), -ENOENT);
+        assert_int_equal(kv_cache_pin(cache, 1000, NULL, ids[0], 599, &pin), 0);
+        assert_int_equal(kv_pin_tokens(pin), 599);
+        assert_int_equal(kv_cache_pinned_bytes(cache, 1000), 4 * PAGE_BYTES + FRONTIER_BYTES);
+        for (uint32_t round = 0; round < 3; round++)
+                for (uint32_t i = 1; i < 6; i++)
+                        remember(cache, NULL, ids[i], 599);
+        assert_int_equal(ask(cache, NULL, ids[0], 600).n_reused, 599);
+        pin = kv_cache_unpin(pin);
+        assert_int_equal(kv_cache_pinned_bytes(cache, 1000), 0);
+        for (uint32_t round = 0; round < 3; round++)
+                for (uint32_t i = 1; i < 6; i++)
+                        remember(cache, NULL, ids[i], 599);
+        assert_int_equal(ask(cache, NULL, ids[0], 600).n_reused, 0);
+        kv_cache_close(cache);
+        faulty_store_free(store);
+}
+
+static void pins_have_a_quota_and_share_pages(void **state) {
+        (void)state;
+        uint32_t ids[15][600];
+        struct kv_cache *cache = open_cache(NULL, 1 << 20);
+        struct kv_pin *pin[15] = { NULL }, *again;
+        uint32_t n = 0;
+        int r = 0;
+        for (; n < 15 && r == 0; n++) {
+                fill(ids[n], 600, n);
+                remember(cache, NULL, ids[n], 599);
+                r = kv_cache_pin(cache, 1000, NULL, ids[n], 599, &pin[n]);
+        }
+        assert_int_equal(r, -EDQUOT);
+        uint64_t pinned = kv_cache_pinned_bytes(cache, 1000);
+        assert_true(pinned <= PINNED_BYTES_MAX);
+        assert_int_equal(kv_cache_pin(cache, 1000, NULL, ids[0], 599, &again), 0);
+        assert_int_equal(kv_cache_pinned_bytes(cache, 1000), pinned);
+        for (uint32_t i = 0; i + 1 < n; i++)
+                kv_cache_unpin(pin[i]);
+        assert_int_equal(kv_cache_pinned_bytes(cache, 1000), 4 * PAGE_BYTES + FRONTIER_BYTES);
+        kv_cache_unpin(again);
+        kv_cache_close(cache);
+}
+
 /* -- simulation ----------------------------------------------------------------------------------
  */
 
@@ -336,6 +393,8 @@ int main(void) {
                 cmocka_unit_test(subjects_and_owners_share_nothing),
                 cmocka_unit_test(a_small_memory_forgets_the_oldest_and_says_so),
                 cmocka_unit_test(disk_serves_what_memory_dropped_and_a_new_process),
+                cmocka_unit_test(what_is_pinned_is_never_evicted),
+                cmocka_unit_test(pins_have_a_quota_and_share_pages),
                 cmocka_unit_test(only_what_was_computed_comes_back),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
