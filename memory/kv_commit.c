@@ -99,15 +99,6 @@ static int put_value(const struct kv_store *store, MDB_txn *txn, const struct kv
         return r;
 }
 
-static int put_session(const struct kv_store *store, MDB_txn *txn,
-                       const struct kv_session *session) {
-        uint8_t record[KV_SESSION_BYTES];
-        kv_session_encode(session, record);
-        MDB_val key = { KV_SESSION_ID_BYTES, (void *)session->id };
-        MDB_val data = { sizeof(record), record };
-        return mdb_put(txn, store->dbi[KV_SESSIONS], &key, &data, 0);
-}
-
 static int put_meta(const struct kv_store *store, MDB_txn *txn, const struct kv_meta *meta) {
         uint8_t record[KV_META_BYTES];
         kv_meta_encode(meta, record);
@@ -126,10 +117,11 @@ static int write_all(const struct kv_store *store, MDB_txn *txn, const struct kv
                         continue;
                 switch (item->type) {
                 case KV_ITEM_VALUE: r = put_value(store, txn, item); break;
-                case KV_ITEM_SESSION: r = put_session(store, txn, item->session); break;
+                case KV_ITEM_SESSION:
+                        r = kv_session_write(store, txn, item->session, item->ids);
+                        break;
                 case KV_ITEM_SESSION_DELETE:
-                        r = delete_key(store, txn, KV_SESSIONS, item->session->id,
-                                       KV_SESSION_ID_BYTES);
+                        r = kv_session_erase(store, txn, item->session->id);
                         break;
                 }
         }

@@ -23,11 +23,9 @@
 #define MAP_BYTES_MIN (64ULL << 20)
 
 const struct lmdb_database kv_databases[KV_DATABASES] = {
-        [KV_FRONTIERS] = { "frontiers", 0 },
-        [KV_META] = { "meta", 0 },
-        [KV_PAGES] = { "pages", 0 },
-        [KV_SESSIONS] = { "sessions", 0 },
-        [KV_VALUES] = { "values", MDB_INTEGERKEY },
+        [KV_FRONTIERS] = { "frontiers", 0 }, [KV_META] = { "meta", 0 },
+        [KV_PAGES] = { "pages", 0 },         [KV_SESSIONS] = { "sessions", 0 },
+        [KV_TOKENS] = { "tokens", 0 },       [KV_VALUES] = { "values", MDB_INTEGERKEY },
 };
 
 int kv_errno(int status) {
@@ -135,7 +133,12 @@ static int open_env(struct kv_store *store, const char *folder, struct error *er
 int kv_environment_grow(struct kv_store *store) {
         uint64_t limit = 2 * store->bytes_max + 2 * MAP_BYTES_MIN;
         uint64_t wanted = store->map_bytes + store->map_bytes / 4;
-        if (wanted > limit || mdb_env_set_mapsize(store->env, wanted) != 0)
+        if (wanted > limit)
+                return -ENOSPC;
+        pthread_mutex_lock(&store->map);
+        int r = mdb_env_set_mapsize(store->env, wanted);
+        pthread_mutex_unlock(&store->map);
+        if (r != 0)
                 return -ENOSPC;
         store->map_bytes = wanted;
         return 0;

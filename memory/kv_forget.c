@@ -43,16 +43,15 @@ void kv_quarantine(struct kv_store *store, struct kv_node *node) {
 }
 
 /* Calls of a uid or about a session that are not decided yet come to nothing. */
-static void cancel(struct kv_item *item, uint32_t owner, const uint8_t *session) {
+static void cancel(struct kv_item *item, uint32_t owner, uint64_t session) {
         for (; item; item = item->next) {
-                if (session ? item->type == KV_ITEM_SESSION &&
-                                    memcmp(item->session->id, session, KV_SESSION_ID_BYTES) == 0
+                if (session ? item->type == KV_ITEM_SESSION && item->session->id == session
                             : item->type != KV_ITEM_SESSION_DELETE && item->owner == owner)
                         item->cancelled = true;
         }
 }
 
-static struct kv_item *delete_item(const uint8_t id[KV_SESSION_ID_BYTES]) {
+static struct kv_item *delete_item(uint64_t id) {
         struct kv_item *item = calloc(1, sizeof(*item));
         if (item)
                 item->session = calloc(1, sizeof(*item->session));
@@ -61,7 +60,7 @@ static struct kv_item *delete_item(const uint8_t id[KV_SESSION_ID_BYTES]) {
                 return NULL;
         }
         item->type = KV_ITEM_SESSION_DELETE;
-        memcpy(item->session->id, id, KV_SESSION_ID_BYTES);
+        item->session->id = id;
         return item;
 }
 
@@ -73,7 +72,7 @@ static void enqueue_delete(struct kv_store *store, struct kv_item *item) {
         kv_work_came(store);
 }
 
-int kv_store_delete_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES]) {
+int kv_store_delete_session(struct kv_store *store, uint64_t id) {
         struct kv_item *item = delete_item(id);
         if (!item)
                 return -ENOMEM;
@@ -109,8 +108,8 @@ int kv_store_purge(struct kv_store *store, uint32_t owner, kv_done *done, void *
                 return -ENOMEM;
         *purge = (struct kv_purge){ .owner = owner, .done = done, .context = context };
         kv_lock(store);
-        cancel(store->in_flight, owner, NULL);
-        cancel(store->queue.first, owner, NULL);
+        cancel(store->in_flight, owner, 0);
+        cancel(store->queue.first, owner, 0);
         struct kv_node *node;
         for (size_t at = 0; (node = id_table_next(&store->index.by_value, &at));)
                 if (node->owner == owner)

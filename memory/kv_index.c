@@ -247,11 +247,11 @@ void kv_index_refund(struct kv_index *index, uint32_t uid, uint64_t bytes) {
  */
 
 /* The first whose id is not less. */
-static size_t session_at(const struct kv_index *index, const uint8_t *id) {
+static size_t session_at(const struct kv_index *index, uint64_t id) {
         size_t low = 0, high = index->n_sessions;
         while (low < high) {
                 size_t middle = low + (high - low) / 2;
-                if (memcmp(index->sessions[middle]->id, id, KV_SESSION_ID_BYTES) < 0)
+                if (index->sessions[middle]->id < id)
                         low = middle + 1;
                 else
                         high = middle;
@@ -259,11 +259,9 @@ static size_t session_at(const struct kv_index *index, const uint8_t *id) {
         return low;
 }
 
-struct kv_session *kv_index_session(const struct kv_index *index,
-                                    const uint8_t id[KV_SESSION_ID_BYTES]) {
+struct kv_session *kv_index_session(const struct kv_index *index, uint64_t id) {
         size_t at = session_at(index, id);
-        if (at == index->n_sessions ||
-            memcmp(index->sessions[at]->id, id, KV_SESSION_ID_BYTES) != 0)
+        if (at == index->n_sessions || index->sessions[at]->id != id)
                 return NULL;
         return index->sessions[at];
 }
@@ -297,7 +295,7 @@ void kv_index_put_session(struct kv_index *index, struct kv_session *session) {
         index->sessions[at] = session;
 }
 
-void kv_index_remove_session(struct kv_index *index, const uint8_t id[KV_SESSION_ID_BYTES]) {
+void kv_index_remove_session(struct kv_index *index, uint64_t id) {
         size_t at = session_at(index, id);
         if (!kv_index_session(index, id))
                 return;

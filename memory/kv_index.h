@@ -85,9 +85,8 @@ struct kv_owner *kv_index_owner(struct kv_index *index, uint32_t uid);
 void kv_index_charge(struct kv_index *index, struct kv_owner *owner, uint64_t bytes);
 void kv_index_refund(struct kv_index *index, uint32_t uid, uint64_t bytes);
 
-struct kv_session *kv_index_session(const struct kv_index *index,
-                                    const uint8_t id[KV_SESSION_ID_BYTES]);
+struct kv_session *kv_index_session(const struct kv_index *index, uint64_t id);
 int kv_index_reserve_sessions(struct kv_index *index, size_t n_more);
 /* Takes `session` (heap) over, room having been made; frees the one that it replaces. */
 void kv_index_put_session(struct kv_index *index, struct kv_session *session);
-void kv_index_remove_session(struct kv_index *index, const uint8_t id[KV_SESSION_ID_BYTES]);
+void kv_index_remove_session(struct kv_index *index, uint64_t id);

@@ -92,9 +92,8 @@ static int take_value(struct load *load, const struct lmdb_node *node) {
 static int take_session(struct load *load, const struct lmdb_node *node) {
         struct kv_index *index = &load->store->index;
         struct kv_session session;
-        if (node->key_bytes != KV_SESSION_ID_BYTES || !node->data ||
-            index->n_sessions == KV_SESSIONS_MAX ||
-            !kv_session_decode(node->key, node->data, node->data_bytes, &session))
+        if (!node->data || index->n_sessions == KV_SESSIONS_MAX ||
+            !kv_session_decode(node->key, node->key_bytes, node->data, node->data_bytes, &session))
                 return drop_entry(load, KV_SESSIONS, node->key, node->key_bytes);
         struct kv_session *copy = malloc(sizeof(*copy));
         if (!copy || kv_index_reserve_sessions(index, 1) < 0) {
@@ -104,6 +103,41 @@ static int take_session(struct load *load, const struct lmdb_node *node) {
         *copy = session;
         kv_index_put_session(index, copy);
         return 0;
+}
+
+/* A session lacks ids: it is dropped, with the chunks before this one. */
+static int drop_session(struct load *load, uint64_t id, uint32_t n_chunks) {
+        struct kv_chunk_key key = kv_chunk_key(id, 0);
+        kv_index_remove_session(&load->store->index, id);
+        int r = drop_entry(load, KV_SESSIONS, key.bytes, KV_SESSION_KEY_BYTES);
+        for (uint32_t i = 0; i < n_chunks && r == 0; i++) {
+                key = kv_chunk_key(id, i);
+                r = drop_entry(load, KV_TOKENS, key.bytes, sizeof(key.bytes));
+        }
+        return r;
+}
+
+/* Sessions come before their ids (by the databases' names), and chunks by number. That some are
+ * missing is noticed when they are read. */
+static int take_chunk(struct load *load, const struct lmdb_node *node) {
+        struct kv_chunk_key key;
+        uint32_t ids[KV_CHUNK_TOKENS], number = UINT32_MAX;
+        uint64_t id = 0;
+        if (node->key_bytes == sizeof(key.bytes)) {
+                memcpy(key.bytes, node->key, sizeof(key.bytes));
+                kv_chunk_key_split(&key, &id, &number);
+        }
+        const struct kv_session *session = kv_index_session(&load->store->index, id);
+        if (session && number < kv_chunks(session->n_tokens)) {
+                uint64_t left = session->n_tokens - (uint64_t)number * KV_CHUNK_TOKENS;
+                size_t n = left < KV_CHUNK_TOKENS ? (size_t)left : KV_CHUNK_TOKENS;
+                if (node->data && kv_chunk_decode(&key, node->data, node->data_bytes, ids) == n)
+                        return 0;
+                int r = drop_session(load, id, number);
+                if (r < 0)
+                        return r;
+        }
+        return drop_entry(load, KV_TOKENS, node->key, node->key_bytes);
 }
 
 static int take_meta(struct load *load, const struct lmdb_node *node) {
@@ -126,6 +160,7 @@ static int take(void *context, const struct lmdb_node *node) {
         switch (node->database) {
         case KV_META: return take_meta(load, node);
         case KV_SESSIONS: return take_session(load, node);
+        case KV_TOKENS: return take_chunk(load, node);
         case KV_VALUES: return take_value(load, node);
         default: return take_place(load, node);
         }

@@ -20,7 +20,15 @@
 /* Pause between attempts to write while the disk is full or broken. */
 #define KV_RETRY_NS (5 * NS_PER_S)
 
-enum kv_database { KV_FRONTIERS, KV_META, KV_PAGES, KV_SESSIONS, KV_VALUES, KV_DATABASES };
+enum kv_database {
+        KV_FRONTIERS,
+        KV_META,
+        KV_PAGES,
+        KV_SESSIONS,
+        KV_TOKENS,
+        KV_VALUES,
+        KV_DATABASES
+};
 extern const struct lmdb_database kv_databases[KV_DATABASES];
 
 /* Flags that LMDB keeps in the file: it is a file of its own, not a folder. */
@@ -42,6 +50,7 @@ struct kv_item {
         struct kv_node *node;       /* value */
         uint8_t *bytes;             /* value: node->bytes of them */
         struct kv_session *session; /* delete: its id alone */
+        uint32_t *ids;              /* of the session, session->n_tokens of them */
 };
 
 struct kv_queue {
@@ -82,6 +91,7 @@ struct kv_store {
         /* The writer's, or open's before it runs. */
         MDB_env *env;
         MDB_dbi dbi[KV_DATABASES];
+        pthread_mutex_t map; /* held by who reads through LMDB, and while the map grows */
         uint64_t map_bytes;
 
         pthread_mutex_t lock; /* of all that follows */
@@ -142,6 +152,11 @@ struct kv_batch {
         struct kv_meta meta;
 };
 int kv_commit(struct kv_store *store, const struct kv_batch *batch);
+
+/* kv_session.c: a session's ids in a transaction of the writer. LMDB's status. */
+int kv_session_write(const struct kv_store *store, MDB_txn *txn, const struct kv_session *session,
+                     const uint32_t *ids);
+int kv_session_erase(const struct kv_store *store, MDB_txn *txn, uint64_t id);
 
 /* kv_forget.c. Lock held. */
 void kv_quarantine(struct kv_store *store, struct kv_node *node);

@@ -13,6 +13,7 @@ void kv_item_free(struct kv_item *item) {
         free(item->node);
         free(item->bytes);
         free(item->session);
+        free(item->ids);
         free(item);
 }
 

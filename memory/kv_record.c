@@ -5,6 +5,14 @@
 #include "base/crc32c.h"
 #include "memory/little_endian.h"
 
+#define KV_SESSION_FIXED 44 /* before subject and name */
+
+static uint64_t get_be64(const uint8_t *from) {
+        uint64_t value;
+        memcpy(&value, from, sizeof(value));
+        return be64toh(value);
+}
+
 static uint32_t checksum(const void *key, size_t key_bytes, const uint8_t *record, size_t bytes) {
         return crc32c(crc32c(0, key, key_bytes), record, bytes - 4);
 }
@@ -58,34 +66,84 @@ bool kv_place_decode(const struct page_id *id, const uint8_t *from, size_t bytes
         return place_is_possible(ret);
 }
 
-void kv_session_encode(const struct kv_session *session, uint8_t to[KV_SESSION_BYTES]) {
+size_t kv_session_encode(const struct kv_session *session, uint8_t to[KV_SESSION_BYTES_MAX]) {
+        struct kv_chunk_key key = kv_chunk_key(session->id, 0);
+        size_t n_subject = strnlen(session->subject, KV_SUBJECT_BYTES - 1);
+        size_t bytes = KV_SESSION_FIXED + n_subject + session->n_name + 4;
         put_le32(to, session->owner);
         put_le32(to + 4, session->flags);
         put_le64(to + 8, session->created_s);
         put_le64(to + 16, session->used_s);
         put_le64(to + 24, session->n_tokens);
-        memcpy(to + 32, session->chain.bytes, PAGE_ID_BYTES);
-        memcpy(to + 64, session->frontier.bytes, PAGE_ID_BYTES);
-        memset(to + 96, 0, KV_SUBJECT_BYTES);
-        memcpy(to + 96, session->subject, strnlen(session->subject, KV_SUBJECT_BYTES - 1));
-        seal(session->id, KV_SESSION_ID_BYTES, to, KV_SESSION_BYTES);
+        put_le64(to + 32, session->tied_to);
+        put_le32(to + 40, (uint32_t)n_subject | session->n_name << 16);
+        memcpy(to + KV_SESSION_FIXED, session->subject, n_subject);
+        memcpy(to + KV_SESSION_FIXED + n_subject, session->name, session->n_name);
+        seal(key.bytes, KV_SESSION_KEY_BYTES, to, bytes);
+        return bytes;
 }
 
-bool kv_session_decode(const uint8_t id[KV_SESSION_ID_BYTES], const uint8_t *from, size_t bytes,
+bool kv_session_decode(const uint8_t *key, size_t key_bytes, const uint8_t *from, size_t bytes,
                        struct kv_session *ret) {
-        if (bytes != KV_SESSION_BYTES || !intact(id, KV_SESSION_ID_BYTES, from, bytes))
+        if (key_bytes != KV_SESSION_KEY_BYTES || bytes < KV_SESSION_FIXED + 4 ||
+            !intact(key, key_bytes, from, bytes))
                 return false;
-        memcpy(ret->id, id, KV_SESSION_ID_BYTES);
-        ret->owner = get_le32(from);
-        ret->flags = get_le32(from + 4);
-        ret->created_s = get_le64(from + 8);
-        ret->used_s = get_le64(from + 16);
-        ret->n_tokens = get_le64(from + 24);
-        memcpy(ret->chain.bytes, from + 32, PAGE_ID_BYTES);
-        memcpy(ret->frontier.bytes, from + 64, PAGE_ID_BYTES);
-        memcpy(ret->subject, from + 96, KV_SUBJECT_BYTES);
-        ret->subject[KV_SUBJECT_BYTES - 1] = '\0';
-        return true;
+        uint32_t lengths = get_le32(from + 40);
+        size_t n_subject = lengths & 0xffff, n_name = lengths >> 16;
+        if (n_subject >= KV_SUBJECT_BYTES || n_name > KV_SESSION_NAME_BYTES ||
+            bytes != KV_SESSION_FIXED + n_subject + n_name + 4)
+                return false;
+        *ret = (struct kv_session){
+                .id = get_be64(key),
+                .owner = get_le32(from),
+                .flags = get_le32(from + 4),
+                .created_s = get_le64(from + 8),
+                .used_s = get_le64(from + 16),
+                .n_tokens = get_le64(from + 24),
+                .tied_to = get_le64(from + 32),
+                .n_name = (uint32_t)n_name,
+        };
+        memcpy(ret->subject, from + KV_SESSION_FIXED, n_subject);
+        memcpy(ret->name, from + KV_SESSION_FIXED + n_subject, n_name);
+        return ret->id != 0 && ret->n_tokens <= KV_SESSION_TOKENS_MAX &&
+                memchr(ret->subject, 0, n_subject) == NULL;
+}
+
+struct kv_chunk_key kv_chunk_key(uint64_t session, uint32_t number) {
+        struct kv_chunk_key key;
+        session = htobe64(session);
+        number = htobe32(number);
+        memcpy(key.bytes, &session, sizeof(session));
+        memcpy(key.bytes + sizeof(session), &number, sizeof(number));
+        return key;
+}
+
+void kv_chunk_key_split(const struct kv_chunk_key *key, uint64_t *ret_session,
+                        uint32_t *ret_number) {
+        uint32_t number;
+        memcpy(&number, key->bytes + KV_SESSION_KEY_BYTES, sizeof(number));
+        *ret_session = get_be64(key->bytes);
+        *ret_number = be32toh(number);
+}
+
+size_t kv_chunk_encode(const struct kv_chunk_key *key, const uint32_t *ids, size_t n,
+                       uint8_t to[KV_CHUNK_BYTES_MAX]) {
+        size_t bytes = 4 * n + 4;
+        for (size_t i = 0; i < n; i++)
+                put_le32(to + 4 * i, ids[i]);
+        seal(key->bytes, sizeof(key->bytes), to, bytes);
+        return bytes;
+}
+
+size_t kv_chunk_decode(const struct kv_chunk_key *key, const uint8_t *from, size_t bytes,
+                       uint32_t ret[KV_CHUNK_TOKENS]) {
+        if (bytes < 8 || bytes > KV_CHUNK_BYTES_MAX || bytes % 4 != 0 ||
+            !intact(key->bytes, sizeof(key->bytes), from, bytes))
+                return 0;
+        size_t n = bytes / 4 - 1;
+        for (size_t i = 0; i < n; i++)
+                ret[i] = get_le32(from + 4 * i);
+        return n;
 }
 
 void kv_meta_encode(const struct kv_meta *meta, uint8_t to[KV_META_BYTES]) {
@@ -106,7 +164,7 @@ bool kv_meta_decode(const uint8_t *from, size_t bytes, struct kv_meta *ret) {
         ret->version = get_le32(from);
         if (ret->version > KV_META_VERSION)
                 return true;
-        if (ret->version != KV_META_VERSION || bytes != KV_META_BYTES)
+        if (ret->version < KV_META_VERSION_OLDEST || bytes != KV_META_BYTES)
                 return false;
         ret->page_bytes = get_le32(from + 4);
         ret->frontier_bytes_max = get_le32(from + 8);

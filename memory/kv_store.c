@@ -48,6 +48,7 @@ static void init_locks(struct kv_store *store) {
         pthread_condattr_init(&monotonic);
         pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
         pthread_mutex_init(&store->lock, NULL);
+        pthread_mutex_init(&store->map, NULL);
         pthread_cond_init(&store->work, &monotonic);
         pthread_cond_init(&store->idle, NULL);
         pthread_condattr_destroy(&monotonic);
@@ -85,6 +86,7 @@ static void store_free(struct kv_store *store) {
         pthread_cond_destroy(&store->work);
         pthread_cond_destroy(&store->idle);
         pthread_mutex_destroy(&store->lock);
+        pthread_mutex_destroy(&store->map);
         explicit_bzero(&store->key, sizeof(store->key));
         free(store);
 }
@@ -275,21 +277,28 @@ int kv_store_put_frontier(struct kv_store *store, const struct kv_frontier *fron
         return submit(store, item, done, context);
 }
 
-int kv_store_put_session(struct kv_store *store, const struct kv_session *session, kv_done *done,
-                         void *context) {
-        if (strnlen(session->subject, KV_SUBJECT_BYTES) == KV_SUBJECT_BYTES)
+int kv_store_put_session(struct kv_store *store, const struct kv_session *session,
+                         const uint32_t *ids, kv_done *done, void *context) {
+        if (session->id == 0 || session->n_tokens > KV_SESSION_TOKENS_MAX ||
+            session->n_name > KV_SESSION_NAME_BYTES ||
+            strnlen(session->subject, KV_SUBJECT_BYTES) == KV_SUBJECT_BYTES)
                 return -EINVAL;
+        size_t bytes = session->n_tokens * sizeof(*ids);
         struct kv_item *item = calloc(1, sizeof(*item));
-        if (item)
+        if (item) {
                 item->session = malloc(sizeof(*item->session));
-        if (!item || !item->session) {
+                item->ids = malloc(bytes > 0 ? bytes : 1);
+        }
+        if (!item || !item->session || !item->ids) {
                 kv_item_free(item);
                 return -ENOMEM;
         }
         item->type = KV_ITEM_SESSION;
         item->owner = session->owner;
-        item->cost = sizeof(*item) + sizeof(*item->session);
+        item->cost = sizeof(*item) + sizeof(*item->session) + bytes;
         *item->session = *session;
+        if (bytes > 0)
+                memcpy(item->ids, ids, bytes);
         return submit(store, item, done, context);
 }
 
@@ -357,8 +366,7 @@ void kv_store_each(struct kv_store *store,
         kv_unlock(store);
 }
 
-bool kv_store_find_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES],
-                           struct kv_session *ret) {
+bool kv_store_find_session(struct kv_store *store, uint64_t id, struct kv_session *ret) {
         kv_lock(store);
         const struct kv_session *session = kv_index_session(&store->index, id);
         if (session)

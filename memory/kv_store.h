@@ -1,8 +1,9 @@
 /* The disk tier of the KV cache: one LMDB file that outlives the process, kill -9 and power loss.
  *
  * Stored are *extents* (1, 2, 4 or 8 consecutive KV pages of one chain), *frontiers* (the state
- * needed to go on at one position) and *session records*. All are opaque bytes here. An extent or
- * frontier is a *value*: written once, never changed, named by a number that is never used again.
+ * needed to go on at one position) and *sessions* (a list of token ids and who owns it). An extent
+ * or frontier is a *value*: opaque bytes, written once, never changed, named by a number that is
+ * never used again. A session changes: it is put again as it is now.
  *
  * Writing is asynchronous: put functions copy into a bounded queue, one thread commits it in order,
  * so that what is on disk is at any time what some prefix of the calls gave (but calls that
@@ -92,20 +93,26 @@ struct kv_frontier {
         uint32_t bytes; /* at most frontier_bytes_max */
 };
 
-#define KV_SESSION_ID_BYTES 16
-#define KV_SUBJECT_BYTES    256 /* with its NUL */
-#define KV_SESSIONS_MAX     65536
+#define KV_SUBJECT_BYTES      256 /* with its NUL */
+#define KV_SESSION_NAME_BYTES 256
+
+/* Far beyond any context; bounds what a damaged count can ask for. */
+#define KV_SESSION_TOKENS_MAX (1U << 24)
+
+/* 600 bytes of memory each, 38 MiB: hundreds for each of a hundred users. */
+#define KV_SESSIONS_MAX 65536
 
 struct kv_session {
-        uint8_t id[KV_SESSION_ID_BYTES];
+        uint64_t id; /* not 0 */
         uint32_t owner;
         uint32_t flags;     /* the caller's: pinned, ... */
         uint64_t created_s; /* seconds since 1970 */
         uint64_t used_s;
-        uint64_t n_tokens;
-        struct page_id chain;    /* last full page, or root */
-        struct page_id frontier; /* last one written */
+        uint64_t n_tokens; /* at most KV_SESSION_TOKENS_MAX */
+        uint64_t tied_to;  /* the caller's: a session that it ends with; 0 = none */
         char subject[KV_SUBJECT_BYTES];
+        uint32_t n_name; /* at most KV_SESSION_NAME_BYTES; 0 = has none */
+        uint8_t name[KV_SESSION_NAME_BYTES];
 };
 
 /* All copy what they are given. `done` may be NULL. 0 = accepted. Refused at once:
@@ -117,8 +124,10 @@ int kv_store_put_extent(struct kv_store *store, const struct kv_extent *extent, 
                         void *context);
 int kv_store_put_frontier(struct kv_store *store, const struct kv_frontier *frontier, kv_done *done,
                           void *context);
-int kv_store_put_session(struct kv_store *store, const struct kv_session *session, kv_done *done,
-                         void *context);
+/* A session as it is now, in place of what was put before: its record and ids [n_tokens], of which
+ * only those are written that are not on disk already. */
+int kv_store_put_session(struct kv_store *store, const struct kv_session *session,
+                         const uint32_t *ids, kv_done *done, void *context);
 
 /* Asks for a commit now (the end of a turn); otherwise within a second or at 8 MiB. */
 void kv_store_flush(struct kv_store *store);
@@ -171,11 +180,15 @@ int kv_store_read_frontier(struct kv_store *store, const struct page_id *id, con
 int kv_store_read_tokens(struct kv_store *store, const struct page_id *id,
                          uint32_t ret[PAGE_TOKENS]);
 
-bool kv_store_find_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES],
-                           struct kv_session *ret);
+/* As of the last commit, like everything that is read. */
+bool kv_store_find_session(struct kv_store *store, uint64_t id, struct kv_session *ret);
 void kv_store_each_session(struct kv_store *store,
                            void (*visit)(void *context, const struct kv_session *session),
                            void *context);
+
+/* The first n token ids of a session, as of the last commit. -ENOENT = they are not all there, or
+ * damaged; -EIO, -ENOMEM. Blocks while the store's map grows. */
+int kv_store_read_session(struct kv_store *store, uint64_t id, uint32_t *ids, size_t n);
 
 /* -- keeping and forgetting ----------------------------------------------------------------------
  */
@@ -188,7 +201,7 @@ void kv_store_unpin(struct kv_store *store, uint64_t value);
 /* Forget: from the return on a miss; from disk soon, once no longer pinned. A page takes what hangs
  * on it along (a page without its predecessors is of no use). Unknown names are ignored. */
 void kv_store_delete(struct kv_store *store, const uint64_t *values, size_t n);
-int kv_store_delete_session(struct kv_store *store, const uint8_t id[KV_SESSION_ID_BYTES]);
+int kv_store_delete_session(struct kv_store *store, uint64_t id); /* 0 or -ENOMEM */
 
 /* Forgets all that a uid owns: values, queued writes, sessions. `done` (may be NULL) is called when
  * it is gone from the index on disk; unlinked bytes stay in the file until they are reused. */

@@ -181,6 +181,34 @@ bool chain_read_frontier(struct fixture *f, const struct chain *chain, uint32_t 
         return true;
 }
 
+uint64_t chain_session_id(const struct chain *chain) {
+        return (uint64_t)chain->owner << 32 | (chain->tokens[0] + 1);
+}
+
+int chain_put_session(struct fixture *f, const struct chain *chain, uint32_t n_tokens,
+                      kv_done *done, void *context) {
+        struct kv_session session = {
+                .id = chain_session_id(chain),
+                .owner = chain->owner,
+                .n_tokens = n_tokens,
+                .subject = "tenant",
+        };
+        return kv_store_put_session(f->store, &session, chain->tokens, done, context);
+}
+
+int chain_read_session(struct fixture *f, const struct chain *chain) {
+        uint32_t ids[CHAIN_PAGES * PAGE_TOKENS];
+        struct kv_session session;
+        if (!kv_store_find_session(f->store, chain_session_id(chain), &session))
+                return -1;
+        must(session.owner == chain->owner && strcmp(session.subject, "tenant") == 0);
+        must(session.n_tokens <= CHAIN_PAGES * PAGE_TOKENS);
+        if (kv_store_read_session(f->store, session.id, ids, session.n_tokens) < 0)
+                return -1;
+        must(memcmp(ids, chain->tokens, session.n_tokens * sizeof(ids[0])) == 0);
+        return (int)session.n_tokens;
+}
+
 void count_outcome(void *context, int status) {
         struct outcomes *outcomes = context;
         outcomes->n++;

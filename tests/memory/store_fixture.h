@@ -54,6 +54,14 @@ size_t chain_read(struct fixture *f, const struct chain *chain, uint32_t page, u
 /* Whether the frontier is there; asserts that its bytes are right. */
 bool chain_read_frontier(struct fixture *f, const struct chain *chain, uint32_t position);
 
+/* A session of the chain's first n_tokens ids. */
+uint64_t chain_session_id(const struct chain *chain);
+int chain_put_session(struct fixture *f, const struct chain *chain, uint32_t n_tokens,
+                      kv_done *done, void *context);
+/* How many tokens the chain's session has, -1 = there is none, or it cannot be read; asserts that
+ * they are the chain's. */
+int chain_read_session(struct fixture *f, const struct chain *chain);
+
 /* A completion that adds up: *context is struct outcomes. */
 struct outcomes {
         unsigned n, n_good;

@@ -35,8 +35,8 @@ static void put_chain(const struct chain *chain) {
                 assert_int_equal(chain_put(&f, chain, page, n, NULL, NULL), 0);
         for (uint32_t position = 100; position < page * PAGE_TOKENS; position += 777)
                 assert_int_equal(chain_put_frontier(&f, chain, position, NULL, NULL), 0);
-        struct kv_session session = { .id = { (uint8_t)chain->owner }, .owner = chain->owner };
-        assert_int_equal(kv_store_put_session(f.store, &session, NULL, NULL), 0);
+        assert_int_equal(chain_put_session(&f, chain, CHAIN_PAGES * PAGE_TOKENS - 7, NULL, NULL),
+                         0);
         kv_store_sync(f.store);
 }
 
@@ -106,6 +106,7 @@ static struct seen look(void) {
                 }
                 for (uint32_t position = 100; position < CHAIN_PAGES * PAGE_TOKENS; position += 777)
                         chain_read_frontier(&f, &chains[c], position);
+                chain_read_session(&f, &chains[c]);
         }
         return seen;
 }

@@ -27,6 +27,7 @@ static int setup(void **state) {
         for (uint32_t page = 0; page < 32; page += 8)
                 assert_int_equal(chain_put(&f, &kept, page, 8, NULL, NULL), 0);
         assert_int_equal(chain_put_frontier(&f, &kept, 3000, NULL, NULL), 0);
+        assert_int_equal(chain_put_session(&f, &kept, 3000, NULL, NULL), 0);
         fixture_close(&f);
         return 0;
 }
@@ -42,7 +43,6 @@ static int teardown(void **state) {
 static void do_everything(void) {
         struct error err = { 0 };
         struct outcomes outcomes = { 0 };
-        struct kv_session session = { .id = { 5 }, .owner = 1001 };
         if (fixture_try_open(&f, &err) < 0) {
                 assert_int_not_equal(err.text[0], '\0'); /* says why */
                 return;
@@ -51,9 +51,12 @@ static void do_everything(void) {
         for (uint32_t page = 0; page < 8; page++)
                 accepted += chain_put(&f, &tried, page, 1, count_outcome, &outcomes) == 0;
         accepted += chain_put_frontier(&f, &tried, 700, count_outcome, &outcomes) == 0;
-        accepted += kv_store_put_session(f.store, &session, count_outcome, &outcomes) == 0;
+        accepted += chain_put_session(&f, &tried, 300, count_outcome, &outcomes) == 0;
         kv_store_sync(f.store);
         accepted += chain_put(&f, &tried, 0, 8, count_outcome, &outcomes) == 0;
+        accepted += chain_put_session(&f, &tried, 900, count_outcome, &outcomes) == 0;
+        chain_read_session(&f, &kept);
+        chain_read_session(&f, &tried);
         chain_read(&f, &kept, 0, 32);
         chain_read_frontier(&f, &kept, 3000);
         uint32_t tokens[PAGE_TOKENS];
@@ -61,7 +64,7 @@ static void do_everything(void) {
         struct kv_entry entry;
         if (kv_store_find(f.store, &tried.id[0], &entry))
                 kv_store_delete(f.store, &entry.value, 1);
-        kv_store_delete_session(f.store, session.id);
+        kv_store_delete_session(f.store, chain_session_id(&tried));
         int purged = kv_store_purge(f.store, 1001, count_outcome, &outcomes);
         kv_store_sync(f.store);
         fixture_close(&f);
@@ -75,6 +78,7 @@ static void assert_all_is_well(bool reads_failed) {
         kv_store_statistics(f.store, &s);
         assert_false(s.moved_aside);
         assert_int_equal(s.dropped_entries, 0);
+        assert_int_equal(chain_read_session(&f, &kept), 3000);
         /* A read error counts as damage: then its value is gone, and may be stored again. */
         if (!reads_failed) {
                 assert_int_equal(chain_read(&f, &kept, 0, 32), 32);

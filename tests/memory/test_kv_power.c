@@ -51,10 +51,15 @@ static struct expectation one_round(struct expectation now, uint64_t *random) {
                 forget_chain(&chains[c]);
                 now.pages[c] = 0;
                 now.frontier[c] = false;
+                assert_int_equal(kv_store_delete_session(f.store, chain_session_id(&chains[c])), 0);
         } else {
                 assert_int_equal(chain_put(&f, &chains[c], now.pages[c], n, NULL, NULL), 0);
                 now.pages[c] = (uint8_t)(now.pages[c] + n);
                 now.frontier[c] = frontier;
+                assert_int_equal(chain_put_session(&f, &chains[c],
+                                                   now.pages[c] * (uint32_t)PAGE_TOKENS - 5, NULL,
+                                                   NULL),
+                                 0);
                 if (frontier)
                         assert_int_equal(chain_put_frontier(&f, &chains[c],
                                                             now.pages[c] * PAGE_TOKENS, NULL, NULL),
@@ -133,6 +138,10 @@ static int make_disk(size_t cut, uint64_t *random, unsigned mood) {
 /* -- judging -------------------------------------------------------------------------------------
  */
 
+static int session_tokens(unsigned n_pages) {
+        return n_pages > 0 ? (int)n_pages * PAGE_TOKENS - 5 : -1;
+}
+
 /* A chain that the interrupted round may have touched has the state before it or the one after. */
 static void judge(int mark) {
         const struct expectation *now = &expected[mark];
@@ -141,6 +150,9 @@ static void judge(int mark) {
                 size_t n = chain_read(&f, &chains[c], 0, CHAIN_PAGES);
                 if (n != now->pages[c])
                         assert_int_equal(n, then->pages[c]);
+                int n_tokens = chain_read_session(&f, &chains[c]);
+                if (n_tokens != session_tokens(now->pages[c]))
+                        assert_int_equal(n_tokens, session_tokens(then->pages[c]));
                 if (n == now->pages[c] && now->frontier[c])
                         assert_true(
                                 chain_read_frontier(&f, &chains[c], now->pages[c] * PAGE_TOKENS));

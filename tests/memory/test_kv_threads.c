@@ -36,8 +36,8 @@ static void *write_and_forget(void *argument) {
                         while (chain_put(&f, chain, page, n, NULL, NULL) == -EAGAIN)
                                 kv_store_sync(f.store);
                 chain_put_frontier(&f, chain, 8 * PAGE_TOKENS + 3, NULL, NULL);
-                struct kv_session session = { .id = { (uint8_t)round }, .owner = chain->owner };
-                kv_store_put_session(f.store, &session, NULL, NULL);
+                struct kv_session session = { .id = round + 1, .owner = chain->owner };
+                kv_store_put_session(f.store, &session, NULL, NULL, NULL);
                 if (round % 4 == 0)
                         kv_store_sync(f.store);
                 if (round % 7 == 0)
