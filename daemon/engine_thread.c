@@ -286,3 +286,7 @@ void engine_thread_status(struct engine_thread *thread, struct engine_thread_sta
 const struct engine *engine_thread_engine(const struct engine_thread *thread) {
         return atomic_load(&thread->engine);
 }
+
+const struct engram *engine_thread_engram(const struct engine_thread *thread) {
+        return atomic_load(&thread->engine) ? thread->engram : NULL;
+}

@@ -68,3 +68,6 @@ void engine_thread_status(struct engine_thread *thread, struct engine_thread_sta
 
 /* The engine's immutable parts; NULL until MODEL_READY. */
 const struct engine *engine_thread_engine(const struct engine_thread *thread);
+
+/* Where its Engram rows come from; NULL until MODEL_READY. */
+const struct engram *engine_thread_engram(const struct engine_thread *thread);

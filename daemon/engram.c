@@ -10,7 +10,6 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "memory/engram_fetch.h"
 
 struct engram {
         struct engram_options options;
@@ -98,15 +97,6 @@ static int import(struct engram *engram, const struct engram_about *about, struc
         return engram_import(source, &options, err);
 }
 
-static void say_verified(void *userdata, uint64_t done) {
-        const struct engram *engram = userdata;
-        struct engram_progress p = { .what = "reading back",
-                                     .done = done,
-                                     .total = engram_store_bytes(engram->store) };
-        if (engram->options.progress)
-                engram->options.progress(engram->options.userdata, &p);
-}
-
 static int open_store(struct engram *engram, const struct engram_about *about, struct error *err) {
         enum engram_import when = engram->options.import;
         int was_there = 0;
@@ -120,7 +110,11 @@ static int open_store(struct engram *engram, const struct engram_about *about, s
                 was_there = 1;
         }
         if (r == 0 && was_there && when == ENGRAM_IMPORT_NOW)
-                r = engram_store_verify(engram->store, say_verified, engram, err);
+                r = engram_store_verify(
+                        engram->store,
+                        &(struct engram_verify_options){ .progress = engram->options.progress,
+                                                         .userdata = engram->options.userdata },
+                        err);
         return r;
 }
 
@@ -206,6 +200,20 @@ int engram_new(const struct engram_options *options, struct engram **ret) {
 
 struct engram_rows engram_rows(struct engram *engram) {
         return (struct engram_rows){ &operations, engram };
+}
+
+bool engram_statistics(const struct engram *engram, struct engram_fetch_stats *ret) {
+        if (!engram->fetch)
+                return false;
+        engram_fetch_stats(engram->fetch, ret);
+        return true;
+}
+
+int engram_verify(const struct engram *engram, const struct engram_verify_options *options,
+                  struct error *err) {
+        if (!engram->store)
+                return error_set(err, -ENOENT, "%s is not in use", engram->path);
+        return engram_store_verify(engram->store, options, err);
 }
 
 struct engram *engram_free(struct engram *engram) {

@@ -6,10 +6,13 @@
  * cannot be used is left alone and said; the checkpoint is read as long as it has the tables. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "engine/engram_rows.h"
+#include "memory/engram_fetch.h"
 #include "memory/engram_import.h"
+#include "memory/engram_verify.h"
 
 struct engram;
 struct error;
@@ -40,6 +43,15 @@ int engram_new(const struct engram_options *options, struct engram **ret);
 
 /* For engine_options: what this opens lives until engram_free(). */
 struct engram_rows engram_rows(struct engram *engram);
+
+/* The calls below: any thread, once the engine is open and before engram_free(). */
+
+/* Where the rows came from so far (engram_fetch.h). False: from the checkpoint, uncounted. */
+bool engram_statistics(const struct engram *engram, struct engram_fetch_stats *ret);
+
+/* engram_store_verify() of the store in use; -ENOENT: rows come from the checkpoint. */
+int engram_verify(const struct engram *engram, const struct engram_verify_options *options,
+                  struct error *err);
 
 /* After engine_close(). NULL-safe, returns NULL. */
 struct engram *engram_free(struct engram *engram);

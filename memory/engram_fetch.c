@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "memory/row_cache.h"
@@ -312,9 +313,13 @@ void engram_fetch_request(struct engram_fetch *fetch, unsigned table, const uint
 int engram_fetch_collect(struct engram_fetch *fetch, unsigned table, struct error *err) {
         struct request *r = &fetch->request[table];
         pthread_mutex_lock(&fetch->lock);
-        fetch->stats.n_waits += r->n_arrived != r->n_missing;
-        while (r->n_arrived != r->n_missing)
-                pthread_cond_wait(&fetch->arrived, &fetch->lock);
+        if (r->n_arrived != r->n_missing) {
+                uint64_t start_ns = clock_ns();
+                while (r->n_arrived != r->n_missing)
+                        pthread_cond_wait(&fetch->arrived, &fetch->lock);
+                fetch->stats.n_late++;
+                fetch->stats.late_ns += clock_ns() - start_ns;
+        }
         pthread_mutex_unlock(&fetch->lock);
         return r->error.code == 0 ? 0 : error_set(err, r->error.code, "%s", r->error.text);
 }

@@ -59,6 +59,8 @@ struct engram_fetch_stats {
         uint64_t n_read;       /* requested ones that the thread brought */
         uint64_t n_prefetched; /* read before they were requested */
         uint64_t n_damaged;    /* had a wrong checksum or could not be read */
-        uint64_t n_waits;      /* requests that were not ready when collected */
+        uint64_t n_late;       /* requests that were not ready when collected, */
+        uint64_t late_ns;      /* and how long they were waited for in all */
 };
+/* Any thread. */
 void engram_fetch_stats(struct engram_fetch *fetch, struct engram_fetch_stats *ret);

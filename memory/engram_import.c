@@ -20,6 +20,7 @@
 #include "base/crc32c.h"
 #include "base/error.h"
 #include "memory/engram_store.h"
+#include "memory/engram_verify.h"
 #include "memory/lmdb_file.h"
 
 #define EXTENTS_PER_COMMIT 8
@@ -189,14 +190,11 @@ static int take(struct import *im, struct piece *ret) {
 
 /* -------- the writer -------- */
 
-static void report(struct import *im, const char *what, uint64_t done, uint64_t before) {
-        if (!im->options->progress)
-                return;
-        double seconds = (double)(clock_ns() - im->started_ns) / (double)NS_PER_S;
-        struct engram_progress p = { .what = what, .done = done, .total = im->total };
-        p.bytes_per_s = seconds > 0 ? (double)(done - before) / seconds : 0;
-        p.seconds_left = p.bytes_per_s > 0 ? (double)(p.total - done) / p.bytes_per_s : 0;
-        im->options->progress(im->options->userdata, &p);
+static void report(const struct import *im) {
+        struct engram_progress p = engram_progress_now("importing", im->done, im->total,
+                                                       im->done_before, im->started_ns);
+        if (im->options->progress)
+                im->options->progress(im->options->userdata, &p);
 }
 
 static int put_piece(struct import *im, MDB_txn *txn, const struct piece *piece) {
@@ -245,7 +243,7 @@ static int write_some(struct import *im) {
         if (committed != 0)
                 return lmdb_failed(im, committed, "a commit failed");
         im->done += written;
-        report(im, "importing", im->done, im->done_before);
+        report(im);
         return r < 0 ? r : more;
 }
 
@@ -403,19 +401,16 @@ static int mark_complete(struct import *im) {
         return r == 0 ? 0 : lmdb_failed(im, r, "a commit failed");
 }
 
-static void report_reading_back(void *userdata, uint64_t done) {
-        report(userdata, "reading back", done, 0);
-}
-
 /* From the disk, not from what is still in memory. */
 static int read_back(struct import *im) {
-        posix_fadvise(im->fd, 0, 0, POSIX_FADV_DONTNEED);
+        struct engram_verify_options how = { .progress = im->options->progress,
+                                             .cancelled = im->options->cancelled,
+                                             .userdata = im->options->userdata };
         struct engram_store *store;
         int r = engram_store_open(im->path, &im->source->about, &store, im->err);
         if (r < 0)
                 return r;
-        im->started_ns = clock_ns();
-        r = engram_store_verify(store, report_reading_back, im, im->err);
+        r = engram_store_verify(store, &how, im->err);
         engram_store_close(store);
         return r;
 }
@@ -442,7 +437,7 @@ static int run(struct import *im) {
                 r = open_environment(im);
         if (r == 0) {
                 im->started_ns = clock_ns();
-                report(im, "importing", im->done, im->done_before);
+                report(im);
                 r = write_all(im);
         }
         if (r == 0)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "memory/engram_about.h"
+#include "memory/engram_progress.h"
 
 struct error;
 
@@ -22,13 +23,6 @@ struct engram_source {
         int (*read)(void *context, unsigned table, uint64_t first, uint64_t n, uint8_t *dest,
                     size_t stride, struct error *err);
         void *context;
-};
-
-struct engram_progress {
-        const char *what;     /* "importing" or "reading back" */
-        uint64_t done, total; /* bytes of the file */
-        double bytes_per_s;   /* since this import began, 0 = not known yet */
-        double seconds_left;  /* at that rate, for this phase */
 };
 
 struct engram_import_options {

@@ -8,10 +8,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/crc32c.h"
 #include "base/error.h"
 
 /* One extent. */
@@ -24,7 +24,7 @@ struct extent {
 
 struct engram_store {
         char path[PATH_MAX];
-        int fd;
+        int fd, direct_fd;
         MDB_env *env;
         MDB_txn *txn; /* open as long as the store, so that what it read stays valid */
         struct engram_about about;
@@ -174,6 +174,18 @@ static int map_file(struct engram_store *s) {
         return r == 0 ? resolve(s, extents) : lmdb_failed(s, r, "cannot be opened");
 }
 
+/* The same file once more, for direct reads, if such a read succeeds; else -1. */
+static int open_direct(const struct engram_store *s) {
+        CLEANUP_CLOSE int fd = open(s->path, O_RDONLY | O_CLOEXEC | O_DIRECT);
+        CLEANUP_FREE uint8_t *page = aligned_alloc(LMDB_PAGE_BYTES, LMDB_PAGE_BYTES);
+        struct stat ours, opened;
+        bool same = fd >= 0 && fstat(s->fd, &ours) == 0 && fstat(fd, &opened) == 0 &&
+                ours.st_dev == opened.st_dev && ours.st_ino == opened.st_ino;
+        if (!same || !page || pread(fd, page, LMDB_PAGE_BYTES, 0) != LMDB_PAGE_BYTES)
+                return -1;
+        return TAKE_FD(fd);
+}
+
 static const char *remedy(int code) {
         switch (code) {
         case -EUCLEAN: return "; remove it and import again (seekd --import)";
@@ -191,6 +203,7 @@ int engram_store_open(const char *path, const struct engram_about *wanted,
                 return error_set(err, -ENOMEM, "%s: no memory", path);
         s->err = &why;
         s->wanted = wanted;
+        s->direct_fd = -1;
         s->fd = open(path, O_RDONLY | O_CLOEXEC);
         int r = s->fd < 0 ? error_set(&why, -errno, "%s", strerror(errno)) : 0;
         if ((size_t)snprintf(s->path, sizeof(s->path), "%s", path) >= sizeof(s->path))
@@ -206,6 +219,7 @@ int engram_store_open(const char *path, const struct engram_about *wanted,
         }
         /* Rows are scattered: reading ahead would bring pages that nobody wants. */
         posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
+        s->direct_fd = open_direct(s);
         s->err = NULL;
         s->wanted = NULL;
         *ret = s;
@@ -221,6 +235,8 @@ struct engram_store *engram_store_close(struct engram_store *store) {
                 mdb_env_close(store->env);
         if (store->fd >= 0)
                 close(store->fd);
+        if (store->direct_fd >= 0)
+                close(store->direct_fd);
         for (unsigned t = 0; t < ENGRAM_TABLES_MAX; t++)
                 free(store->extent[t]);
         free(store);
@@ -245,6 +261,10 @@ int engram_store_fd(const struct engram_store *store) {
         return store->fd;
 }
 
+int engram_store_direct_fd(const struct engram_store *store) {
+        return store->direct_fd;
+}
+
 const uint8_t *engram_store_row(const struct engram_store *store, unsigned table, uint64_t row) {
         struct engram_place place = engram_locate(&store->layout, row);
         return store->extent[table][place.extent].base + (size_t)place.page * ENGRAM_PAGE_BYTES +
@@ -257,82 +277,13 @@ uint64_t engram_store_offset(const struct engram_store *store, unsigned table, u
                 place.in_page;
 }
 
-/* Reads exactly n bytes. */
-static int read_at(const struct engram_store *s, void *to, size_t n, uint64_t offset,
-                   struct error *err) {
-        for (size_t done = 0; done < n;) {
-                ssize_t r = pread(s->fd, (uint8_t *)to + done, n - done, (off_t)(offset + done));
-                if (r < 0 && errno == EINTR)
-                        continue;
-                if (r <= 0)
-                        return error_set(err, r < 0 ? -errno : -EIO, "%s: byte %" PRIu64 ": %s",
-                                         s->path, offset + done,
-                                         r < 0 ? strerror(errno) : "the file ends");
-                done += (size_t)r;
-        }
-        return 0;
-}
-
-static int name_damage(const struct engram_store *s, unsigned table, uint64_t extent,
-                       struct error *err) {
-        uint64_t rows = (uint64_t)s->layout.rows_per_page << s->layout.extent_pages_log2;
-        uint64_t row = extent * rows,
-                 end = row + engram_layout_extent_rows(&s->layout, table, extent);
-        uint8_t bytes[ENGRAM_PAGE_BYTES];
-        for (; row < end; row++) {
-                uint64_t offset = engram_store_offset(s, table, row);
-                int r = read_at(s, bytes, engram_stride(&s->layout), offset, err);
-                if (r < 0)
-                        return r;
-                if (!engram_row_intact(&s->layout, table, row, bytes))
-                        return error_set(err, -EUCLEAN,
-                                         "%s: row %" PRIu64 " of table %u, at byte %" PRIu64
-                                         ", is damaged%s",
-                                         s->path, row, table, offset, remedy(-EUCLEAN));
-        }
-        return error_set(err, -EUCLEAN,
-                         "%s: extent %" PRIu64
-                         " of table %u does not have its checksum, though its "
-                         "rows have theirs%s",
-                         s->path, extent, table, remedy(-EUCLEAN));
-}
-
-#define VERIFY_PIECE (1U << 20)
-
-static int verify_extent(const struct engram_store *s, unsigned table, uint64_t extent,
-                         uint8_t *buffer, struct error *err) {
-        const struct extent *e = &s->extent[table][extent];
-        size_t left = engram_layout_value_bytes(&s->layout, table, extent);
-        uint64_t offset = e->run * LMDB_PAGE_BYTES + LMDB_PAGE_HEADER;
-        uint32_t crc = 0;
-        posix_fadvise(s->fd, (off_t)offset, (off_t)left, POSIX_FADV_WILLNEED);
-        while (left > 0) {
-                size_t n = left < VERIFY_PIECE ? left : VERIFY_PIECE;
-                int r = read_at(s, buffer, n, offset, err);
-                if (r < 0)
-                        return r;
-                crc = crc32c(crc, buffer, n);
-                offset += n;
-                left -= n;
-        }
-        return crc == e->crc ? 0 : name_damage(s, table, extent, err);
-}
-
-int engram_store_verify(const struct engram_store *store,
-                        void (*progress)(void *userdata, uint64_t done), void *userdata,
-                        struct error *err) {
-        CLEANUP_FREE uint8_t *buffer = malloc(VERIFY_PIECE);
-        uint64_t done = 0;
-        if (!buffer)
-                return error_set(err, -ENOMEM, "no memory");
-        for (unsigned t = 0; t < store->layout.n_tables; t++)
-                for (uint64_t i = 0; i < engram_layout_extents(&store->layout, t); i++) {
-                        int r = verify_extent(store, t, i, buffer, err);
-                        if (r < 0)
-                                return r;
-                        done += engram_layout_value_bytes(&store->layout, t, i);
-                        if (progress)
-                                progress(userdata, done);
-                }
-        return 0;
+struct engram_extent engram_store_extent(const struct engram_store *store, unsigned table,
+                                         uint64_t extent) {
+        const struct extent *e = &store->extent[table][extent];
+        return (struct engram_extent){
+                .offset = e->run * LMDB_PAGE_BYTES,
+                .bytes =
+                        engram_layout_value_bytes(&store->layout, table, extent) + LMDB_PAGE_HEADER,
+                .crc = e->crc,
+        };
 }

@@ -25,7 +25,11 @@ struct engram_store *engram_store_close(struct engram_store *store); /* NULL-saf
 const struct engram_layout *engram_store_layout(const struct engram_store *store);
 const char *engram_store_path(const struct engram_store *store);
 uint64_t engram_store_bytes(const struct engram_store *store); /* of all extents in the file */
-int engram_store_fd(const struct engram_store *store);         /* for reading; the store's own */
+
+/* For reading; the store's own. The second one reads past the kernel's memory, whole pages into
+ * buffers aligned to a page; -1 where the file system cannot do that. */
+int engram_store_fd(const struct engram_store *store);
+int engram_store_direct_fd(const struct engram_store *store);
 
 /* A row and its checksum (engram_stride() bytes), in the mapping: the first touch of a page waits
  * for the disk, and a disk that fails raises SIGBUS. Not for the daemon's read path, which knows
@@ -35,11 +39,13 @@ const uint8_t *engram_store_row(const struct engram_store *store, unsigned table
 /* The same in the file: its byte offset. */
 uint64_t engram_store_offset(const struct engram_store *store, unsigned table, uint64_t row);
 
-/* Reads all extents from the file and compares their checksums; -EUCLEAN names the first damaged
- * row. progress: bytes read so far, about every 64 MiB; may be NULL. */
-int engram_store_verify(const struct engram_store *store,
-                        void (*progress)(void *userdata, uint64_t done), void *userdata,
-                        struct error *err);
+/* An extent as it lies in the file: whole pages, LMDB's header first. */
+struct engram_extent {
+        uint64_t offset, bytes; /* multiples of ENGRAM_PAGE_BYTES */
+        uint32_t crc;           /* CRC32C of what follows the header, as it was written */
+};
+struct engram_extent engram_store_extent(const struct engram_store *store, unsigned table,
+                                         uint64_t extent);
 
 /* Checks the LMDB pages of an engram.mdb, also of one that is not finished, and visits its entries
  * in this order of databases. */

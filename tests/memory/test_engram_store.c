@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +24,7 @@
 #include "base/error.h"
 #include "memory/engram_import.h"
 #include "memory/engram_store.h"
+#include "memory/engram_verify.h"
 #include "tests/memory/engram_tables.h"
 
 #define ROWS         3000
@@ -81,7 +84,7 @@ static void must_hold(const struct made_up *m) {
                 fail_msg("%s", err.text);
         assert_int_equal(wrong_rows(s, m, &n_damaged), 0);
         assert_int_equal(n_damaged, 0);
-        assert_int_equal(engram_store_verify(s, NULL, NULL, NULL), 0);
+        assert_int_equal(engram_store_verify(s, NULL, NULL), 0);
         engram_store_close(s);
 }
 
@@ -179,21 +182,28 @@ static void a_stopped_import_goes_on_where_it_was(void **state) {
         uint64_t done = 0;
         int r;
         unsigned rounds = 0;
+        bool all_there = false; /* and only reading it back is left */
         do {
-                watch = (struct watch){ .cancel_after = 3 };
+                watch = (struct watch){ .cancel_after = all_there && rounds > 30 ? 0 : 3 };
                 r = engram_import(&m.source, &o, &err);
                 assert_true(r == 0 || r == -ECANCELED);
-                if (r == -ECANCELED) {
-                        assert_true(watch.last.done > done);
+                if (r == -ECANCELED && all_there) {
+                        assert_string_equal(watch.last.what, "reading back");
+                } else if (r == -ECANCELED) {
+                        all_there = strcmp(watch.last.what, "reading back") == 0;
+                        assert_true(all_there || watch.last.done > done);
                         done = watch.last.done;
                         struct engram_store *s;
                         assert_int_equal(engram_store_open(path, NULL, &s, NULL), -ENOENT);
-                        assert_int_equal(engram_store_open(growing, NULL, &s, &err), -EUCLEAN);
-                        assert_non_null(strstr(err.text, "it was not finished"));
+                        if (!all_there) {
+                                assert_int_equal(engram_store_open(growing, NULL, &s, &err),
+                                                 -EUCLEAN);
+                                assert_non_null(strstr(err.text, "it was not finished"));
+                        }
                 }
                 rounds++;
         } while (r != 0);
-        assert_true(rounds > 10);
+        assert_true(rounds > 30);
         assert_string_equal(watch.last.what, "reading back");
         assert_int_equal(watch.last.done, watch.last.total);
         must_hold(&m);
@@ -415,7 +425,7 @@ static void flipped_bits_are_never_a_wrong_row(void **state) {
                         unsigned n_damaged;
                         assert_int_equal(wrong_rows(s, &m, &n_damaged), 0);
                         n_damaged_rows += n_damaged;
-                        int verified = engram_store_verify(s, NULL, NULL, &err);
+                        int verified = engram_store_verify(s, NULL, &err);
                         if (n_damaged > 0)
                                 assert_int_equal(verified, -EUCLEAN);
                         n_verified_bad += verified != 0;
@@ -426,6 +436,127 @@ static void flipped_bits_are_never_a_wrong_row(void **state) {
         free(whole);
         assert_true(n_refused > 20 && n_damaged_rows > 500);
         assert_true(n_verified_bad >= n_damaged_rows); /* also what lies between rows */
+}
+
+/* -------- reading a file back -------- */
+
+/* What it noted is judged when its thread has ended. */
+struct reader {
+        const struct engram_store *store;
+        unsigned n_damaged, n_progress, cancel_after;
+        struct engram_damage damage[4]; /* the first ones; their text is in `texts` */
+        char texts[4][512];
+        uint64_t done;
+        bool fell_back; /* progress, or was of something else */
+        int result, priority;
+        struct error err;
+};
+
+static void note_damage(void *userdata, const struct engram_damage *damage) {
+        struct reader *reader = userdata;
+        unsigned n = reader->n_damaged++;
+        if (n >= 4)
+                return;
+        snprintf(reader->texts[n], sizeof(reader->texts[n]), "%s", damage->text);
+        reader->damage[n] = *damage;
+}
+
+static void note_progress(void *userdata, const struct engram_progress *p) {
+        struct reader *reader = userdata;
+        reader->fell_back |= p->done <= reader->done || p->done > p->total ||
+                strcmp(p->what, "reading back") != 0;
+        reader->done = p->done;
+        reader->n_progress++;
+}
+
+static bool stop_reading(void *userdata) {
+        struct reader *reader = userdata;
+        return reader->cancel_after != 0 && reader->cancel_after-- == 1;
+}
+
+static void *read_all_back(void *userdata) {
+        struct reader *reader = userdata;
+        struct engram_verify_options how = { .background = true,
+                                             .progress = note_progress,
+                                             .damaged = note_damage,
+                                             .cancelled = stop_reading,
+                                             .userdata = reader };
+        reader->result = engram_store_verify(reader->store, &how, &reader->err);
+        reader->priority = getpriority(PRIO_PROCESS, 0); /* of this thread */
+        return NULL;
+}
+
+/* On a thread of its own, which is what a reader in the background changes. */
+static void read_back_beside(struct reader *reader) {
+        int before = getpriority(PRIO_PROCESS, 0);
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, read_all_back, reader), 0);
+        pthread_join(thread, NULL);
+        assert_int_equal(getpriority(PRIO_PROCESS, 0), before);
+        assert_int_equal(reader->priority, 19);
+        assert_false(reader->fell_back);
+        if (reader->n_damaged > 0)
+                assert_string_equal(reader->err.text, reader->texts[0]);
+}
+
+static void flip(uint64_t offset) {
+        uint8_t byte;
+        int fd = open(path, O_RDWR | O_CLOEXEC);
+        assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
+        close(fd);
+}
+
+static void every_damaged_extent_is_named(void **state) {
+        (void)state;
+        struct made_up m;
+        made_up_init(&m, 12, ROWS, 256, 8);
+        must_import(&m);
+        struct engram_store *s;
+        assert_int_equal(engram_store_open(path, NULL, &s, NULL), 0);
+        const struct engram_layout *l = engram_store_layout(s);
+        struct engram_extent between = engram_store_extent(s, 1, 3);
+        uint64_t n_extents = engram_layout_extents(l, 0) + engram_layout_extents(l, 1);
+        uint64_t first = engram_store_offset(s, 0, 777), second = engram_store_offset(s, 0, 779);
+        flip(first + 200);
+        flip(second + 100); /* the same extent: it is named once, by its first row */
+        flip(between.offset + ENGRAM_PAGE_BYTES + 3); /* no row lies there */
+
+        struct reader reader = { .store = s };
+        read_back_beside(&reader);
+        assert_int_equal(reader.result, -EUCLEAN);
+        assert_int_equal(reader.n_damaged, 2);
+        assert_int_equal(reader.n_progress, n_extents);
+        assert_int_equal(reader.damage[0].table, 0);
+        assert_int_equal(reader.damage[0].extent, 777 / (EXTENT_PAGES * l->rows_per_page));
+        assert_int_equal(reader.damage[0].offset, first);
+        assert_non_null(strstr(reader.texts[0], "engram.mdb: extent 12 of table 0, at byte"));
+        assert_non_null(strstr(reader.texts[0], "row 777 is damaged"));
+        assert_int_equal(reader.damage[1].table, 1);
+        assert_int_equal(reader.damage[1].extent, 3);
+        assert_int_equal(reader.damage[1].offset, between.offset);
+        assert_non_null(strstr(reader.texts[1], "though its rows have theirs"));
+
+        flip(first + 200), flip(second + 100), flip(between.offset + ENGRAM_PAGE_BYTES + 3);
+        reader = (struct reader){ .store = s };
+        read_back_beside(&reader);
+        assert_int_equal(reader.result, 0);
+        assert_int_equal(reader.done, engram_store_bytes(s));
+
+        reader = (struct reader){ .store = s, .cancel_after = 5 };
+        read_back_beside(&reader);
+        assert_int_equal(reader.result, -ECANCELED);
+        assert_int_equal(reader.n_progress, 4);
+
+        /* What the file does not have any more counts as damaged, all of it. */
+        assert_int_equal(truncate(path, (off_t)(engram_store_extent(s, 1, 14).offset + 4096)), 0);
+        reader = (struct reader){ .store = s };
+        read_back_beside(&reader);
+        assert_int_equal(reader.result, -EUCLEAN);
+        assert_true(reader.n_damaged >= 2);
+        assert_non_null(strstr(reader.texts[0], "No data available"));
+        engram_store_close(s);
 }
 
 static void a_truncated_file_is_refused(void **state) {
@@ -488,6 +619,7 @@ int main(void) {
                 STORE_TEST(two_imports_do_not_run_at_once),
                 STORE_TEST(a_full_disk_is_named_and_nothing_is_lost),
                 STORE_TEST(flipped_bits_are_never_a_wrong_row),
+                STORE_TEST(every_damaged_extent_is_named),
                 STORE_TEST(a_truncated_file_is_refused),
                 STORE_TEST(a_later_format_is_refused_by_number),
         };
