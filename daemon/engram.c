@@ -26,11 +26,17 @@ _Static_assert(ENGRAM_LAYERS_MAX <= ENGRAM_TABLES_MAX && NGRAM_MAX <= ENGRAM_MUL
 
 static int read_planes(void *context, unsigned table, uint64_t first, uint64_t n, uint8_t *dest,
                        size_t stride, struct error *err) {
-        (void)err;
         const struct engram *engram = context;
         const struct engram_tables *t = engram->tables;
         const uint8_t *codes = t->table[table].codes + first * t->code_bytes;
         const uint8_t *scales = t->table[table].scales + first * t->scale_bytes;
+        const uint8_t *bad = memchr(scales, 255, n * t->scale_bytes);
+        if (bad)
+                return error_set(err, -EINVAL,
+                                 "the scale at [%" PRIu64 ", %" PRIu64
+                                 "] of Engram table %u is 255 (NaN)",
+                                 first + (uint64_t)(bad - scales) / t->scale_bytes,
+                                 (uint64_t)(bad - scales) % t->scale_bytes, table);
         for (uint64_t i = 0; i < n; i++, dest += stride) {
                 memcpy(dest, codes + i * t->code_bytes, t->code_bytes);
                 memcpy(dest + t->code_bytes, scales + i * t->scale_bytes, t->scale_bytes);

@@ -117,22 +117,31 @@ static int configure(const struct command_line *line, struct config *ret, struct
 }
 
 static int check(const struct config *config) {
+        struct engram_options engram_options = { .state_dir = config->state_dir,
+                                                 .import = ENGRAM_IMPORT_NEVER,
+                                                 .cache_rows = config->engram_cache_rows };
+        struct engram *engram;
+        if (engram_new(&engram_options, &engram) < 0)
+                return EXIT_STATUS_INTERNAL;
+        struct engram_rows rows = engram_rows(engram);
         struct engine_options options = {
                 .model_dir = config->model_dir,
                 .compute = config->compute,
                 .backend = config->backend,
                 .n_threads = config->n_threads,
+                .engram_rows = &rows,
         };
         struct error err = { 0 };
-        struct engine *engine;
-        if (engine_open(&options, &engine, &err) < 0) {
+        struct engine *engine = NULL;
+        int r = engine_open(&options, &engine, &err);
+        if (r < 0)
                 fprintf(stderr, "seekd: %s\n", err.text);
-                return EXIT_STATUS_REFUSED;
-        }
-        printf("configuration and model are fine: %s, %s, context %u\n", config->model_dir,
-               engine_backend_name(engine), engine_config(engine)->max_positions);
+        else
+                printf("configuration and model are fine: %s, %s, context %u\n", config->model_dir,
+                       engine_backend_name(engine), engine_config(engine)->max_positions);
         engine_close(engine);
-        return EXIT_STATUS_OK;
+        engram_free(engram);
+        return r < 0 ? EXIT_STATUS_REFUSED : EXIT_STATUS_OK;
 }
 
 static void show_import(void *userdata, const struct engram_progress *p) {

@@ -94,6 +94,9 @@ static int open_engram(struct engine *e, const struct engram_rows *source, struc
                                          "layers.%u.engram.embed: not in the checkpoint, and its "
                                          "rows are nowhere else",
                                          e->config.engram_layers[i]);
+        r = weights_check_engram_scales(&e->weights, &e->config, err);
+        if (r < 0)
+                return r;
         e->engram_rows = (struct engram_rows){ &engram_checkpoint_rows, &e->engram_checkpoint };
         return engram_checkpoint_rows.open(&e->engram_checkpoint, &e->engram_tables, err);
 }

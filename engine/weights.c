@@ -67,15 +67,15 @@ static struct matrix take_matrix(struct binder *b, const char *name, enum dtype 
 }
 
 /* Scale byte 255 is NaN: the first one is named. */
-static void check_scales(struct binder *b, const char *name, const uint8_t *scales, uint64_t n,
-                         uint64_t row_length) {
-        const uint8_t *bad = b->r == 0 ? memchr(scales, 255, n) : NULL;
-        if (!bad)
-                return;
-        uint64_t at = (uint64_t)(bad - scales);
-        b->r = error_set(b->err, -EINVAL,
-                         "tensor '%s%s': the scale at [%" PRIu64 ", %" PRIu64 "] is 255 (NaN)",
-                         b->prefix, name, at / row_length, at % row_length);
+static int check_scales(const char *prefix, const char *name, const uint8_t *scales, uint64_t n,
+                        uint64_t row_length, struct error *err) {
+        const uint8_t *bad = memchr(scales, 255, n);
+        uint64_t at = bad ? (uint64_t)(bad - scales) : 0;
+        return !bad
+                ? 0
+                : error_set(err, -EINVAL,
+                            "tensor '%s%s': the scale at [%" PRIu64 ", %" PRIu64 "] is 255 (NaN)",
+                            prefix, name, at / row_length, at % row_length);
 }
 
 /* A matrix that the released checkpoints quantise. `stem` is the name without ".weight". */
@@ -95,8 +95,8 @@ static struct matrix take_quantised(struct binder *b, const char *stem, enum wei
         uint64_t rows = fp4 ? n : n / WEIGHT_BLOCK, blocks = k / WEIGHT_BLOCK;
         snprintf(name, sizeof(name), "%s.scale", stem);
         w.scales = take(b, name, DTYPE_F8_E8M0, 2, (uint64_t[]){ rows, blocks });
-        if (scan)
-                check_scales(b, name, w.scales, rows * blocks, blocks);
+        if (scan && b->r == 0)
+                b->r = check_scales(b->prefix, name, w.scales, rows * blocks, blocks, b->err);
         return w;
 }
 
@@ -205,10 +205,6 @@ static void bind_engram_table(struct binder *b, const struct model_config *c, in
                         (uint64_t[]){ rows, c->engram_head_dim });
         w->scales = take(b, "engram.embed.scale", DTYPE_F8_E8M0, 2,
                          (uint64_t[]){ rows, c->engram_head_dim / FP8_BLOCK });
-        uint64_t scales = rows * (c->engram_head_dim / FP8_BLOCK);
-        if (scales <= SCALES_SCANNED_MAX)
-                check_scales(b, "engram.embed.scale", w->scales, scales,
-                             c->engram_head_dim / FP8_BLOCK);
 }
 
 static void bind_engram(struct binder *b, const struct model_config *c, int table,
@@ -309,6 +305,22 @@ int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
         count_skipped(&b, w.skipped);
         *ret = w;
         return 0;
+}
+
+int weights_check_engram_scales(const struct weights *weights, const struct model_config *config,
+                                struct error *err) {
+        uint64_t row_length = config->engram_head_dim / FP8_BLOCK;
+        int r = 0;
+        for (uint32_t i = 0; r == 0 && i < config->n_engram_layers; i++) {
+                uint64_t n = config->engram_rows[i] * row_length;
+                char prefix[32];
+                snprintf(prefix, sizeof(prefix), "layers.%u.", config->engram_layers[i]);
+                if (n <= SCALES_SCANNED_MAX)
+                        r = check_scales(prefix, "engram.embed.scale",
+                                         weights->layer[config->engram_layers[i]].engram.scales, n,
+                                         row_length, err);
+        }
+        return r;
 }
 
 void weights_unbind(struct weights *weights) {

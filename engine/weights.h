@@ -83,4 +83,10 @@ struct weights {
 int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                  const struct model_config *config, bool tables_optional,
                  const struct progress *progress, struct error *err);
+
+/* The scales of the Engram tables, which weights_bind() leaves alone: for an engine that takes rows
+ * from them. All tables are there. */
+int weights_check_engram_scales(const struct weights *weights, const struct model_config *config,
+                                struct error *err);
+
 void weights_unbind(struct weights *weights); /* safe on a zeroed struct */

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Engram tables in the state folder, through the whole path: made, read, damaged, of another model."""
 
+import json
 import os
+import shutil
+import struct
 import subprocess
 import tempfile
 
@@ -20,9 +23,26 @@ class Engram(harness.DaemonTest):
             server.stop()
             return text, server.log()
 
-    def import_tables(self, model=harness.MODEL_NANO):
-        return subprocess.run([harness.SEEKD, "--import", "--state", self.state, "--model", model],
+    def run_seekd(self, what, model=harness.MODEL_NANO):
+        return subprocess.run([harness.SEEKD, what, "--state", self.state, "--model", model],
                               capture_output=True, text=True, timeout=harness.PATIENCE_S, check=False)
+
+    def import_tables(self, model=harness.MODEL_NANO):
+        return self.run_seekd("--import", model)
+
+    def changed_model(self, change):
+        """A copy of the model; `change` gets its weight file, header and where the tensors' bytes begin."""
+        model = os.path.join(self.folder, "changed")
+        shutil.copytree(harness.MODEL_NANO, model)
+        with open(os.path.join(model, "model.safetensors"), "r+b") as file:
+            (n,) = struct.unpack("<Q", file.read(8))
+            change(file, file.read(n), 8 + n)
+        return model
+
+    @staticmethod
+    def hide_tables(file, header, _start):
+        file.seek(8)
+        file.write(header.replace(b".engram.embed.", b".elsewhere..12"))
 
     def setUp(self):
         super().setUp()
@@ -66,6 +86,33 @@ class Engram(harness.DaemonTest):
         text, log = self.serve()
         self.assertEqual(text, self.expected)
         self.assertIn("Engram rows are read from the checkpoint", log)
+
+
+    def test_a_checkpoint_without_its_tables_needs_the_file(self):
+        model = self.changed_model(self.hide_tables)
+        check = self.run_seekd("--check", model)
+        self.assertEqual(check.returncode, 1)
+        self.assertIn("engram.mdb", check.stderr)
+        self.assertEqual(self.import_tables().returncode, 0)
+        check = self.run_seekd("--check", model)
+        self.assertEqual(check.returncode, 0, check.stderr)
+        self.assertIn("configuration and model are fine", check.stdout)
+        self.assertEqual(self.serve(model=model)[0], self.expected)
+
+    def test_a_scale_that_is_no_number_is_not_imported(self):
+        def spoil(file, header, start):
+            tensor = json.loads(header)["layers.1.engram.embed.scale"]
+            file.seek(start + tensor["data_offsets"][0] + 7)
+            file.write(b"\xff")
+
+        model = self.changed_model(spoil)
+        run = self.import_tables(model)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("of Engram table 0 is 255 (NaN)", run.stderr)
+        self.assertFalse(os.path.exists(self.file))
+        check = self.run_seekd("--check", model)
+        self.assertEqual(check.returncode, 1)
+        self.assertIn("layers.1.engram.embed.scale", check.stderr)
 
 
 if __name__ == "__main__":
