@@ -136,6 +136,11 @@ void keeper_statistics(const struct keeper *keeper, struct kv_cache_statistics *
                 kv_cache_statistics(keeper->cache, ret);
 }
 
+void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {
+        if (keeper)
+                kv_cache_computed(keeper->cache, n_tokens, (double)ns / 1e6);
+}
+
 /* -- one request ---------------------------------------------------------------------------------
  */
 

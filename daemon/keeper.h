@@ -33,6 +33,9 @@ struct keeper *keeper_close(struct keeper *keeper); /* NULL-safe, returns NULL *
  * read from disk: ask again), -ENOMEM. `keeper` may be NULL. */
 int keeper_begin(struct keeper *keeper, struct engine *engine, struct request *request);
 
+/* A step over n_tokens tokens took so long: what is kept is worth that. `keeper` may be NULL. */
+void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns);
+
 /* After a step: keeps its new pages, and its state where a later request may want to go on. */
 void keeper_computed(struct request *request, uint64_t now_ns);
 

@@ -266,6 +266,7 @@ static bool step(struct runner *runner) {
                 schedule_step(runner->items, n_items, engine_batch_rows_max(runner->engine),
                               &runner->cursor, runner->picks);
         size_t vocab = engine_config(runner->engine)->vocab_size;
+        uint32_t n_tokens = 0;
         for (size_t i = 0; i < n_picks; i++) {
                 const struct schedule_pick *pick = &runner->picks[i];
                 const struct schedule_item *item = &runner->items[pick->index];
@@ -279,9 +280,11 @@ static bool step(struct runner *runner) {
                 };
                 if (item->position + pick->n < item->n_known)
                         prefetch_next_chunk(item, pick, &runner->parts[i]);
+                n_tokens += pick->n;
         }
 
         struct error err = { 0 };
+        uint64_t begin_ns = clock_ns();
         int r = engine_step(runner->engine, runner->parts, n_picks, &err);
         uint64_t now_ns = clock_ns();
         if (r < 0) {
@@ -289,6 +292,7 @@ static bool step(struct runner *runner) {
                 return true;
         }
         runner->n_steps++;
+        keeper_stepped(runner->keeper, n_tokens, now_ns - begin_ns);
         for (size_t i = 0; i < n_picks; i++)
                 advance(runner, &runner->picks[i], &runner->parts[i], now_ns);
         return true;

@@ -27,8 +27,11 @@ struct kv_cache_config {
         const struct page_key *key; /* copied */
         struct page_id fingerprint; /* of page_format_fingerprint() */
         size_t page_bytes, frontier_bytes;
-        uint64_t host_bytes;    /* memory for kept pages and frontiers; leases may hold it all */
-        struct kv_store *store; /* NULL: memory only; outlives the cache */
+        uint64_t host_bytes; /* memory for kept pages and frontiers; leases may hold it all */
+        uint64_t
+                owner_bytes_max; /* of it for one uid, 0 = all. Under pressure who has more than an
+                                  * equal share makes room for the others; nobody loses his share */
+        struct kv_store *store;  /* NULL: memory only; outlives the cache */
         uint64_t owner_pinned_bytes_max; /* of one uid, by kv_cache_pin(); 0 = no limit */
         /* Called by the reading thread when a lease may have become ready; NULL = nobody. */
         void (*notify)(void *context);
@@ -87,6 +90,10 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
 uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
                                bool lasting);
 
+/* A step of n_tokens tokens took so long: from this the cache knows what it saves. Small steps say
+ * nothing, and are ignored. */
+void kv_cache_computed(struct kv_cache *cache, uint32_t n_tokens, double ms);
+
 /* A prefix that somebody wants kept for good. */
 struct kv_pin;
 
@@ -106,7 +113,7 @@ struct kv_cache_statistics {
         uint64_t n_nodes, host_bytes, host_bytes_max;
         uint64_t lookups, reused_tokens, asked_tokens;
         uint64_t host_hits, disk_hits; /* lookups */
-        uint64_t evicted_nodes, refused_adds, failed_reads;
+        uint64_t evicted_nodes, deleted_values, thinned, refused_adds, failed_reads;
 };
 
 void kv_cache_statistics(const struct kv_cache *cache, struct kv_cache_statistics *ret);

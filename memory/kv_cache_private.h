@@ -46,11 +46,25 @@ struct kv_cache {
         struct page_id fingerprint;
         struct prefix prefix;
         uint64_t host_bytes_max;
-        uint64_t promised_bytes; /* of kv_cache_room(), not yet a node's */
+        uint64_t owner_bytes_max;
         uint64_t owner_pinned_bytes_max;
         struct kv_store *store;
         struct kv_reader reader;
+        bool is_measured; /* the time of a token */
+        struct kv_late *late;
+        size_t n_late, late_capacity;
         struct kv_cache_statistics statistics;
+};
+
+/* Owners that are compared when room is needed: more than a machine has users at work. Those beyond
+ * lose nothing to others. */
+#define KV_OWNERS_MAX 64
+
+/* A value that was given to the store and that the tree no longer waits for: it may still come to
+ * be on disk, and then belongs to the tree again, or is deleted. */
+struct kv_late {
+        struct page_id id;
+        bool unwanted;
 };
 
 struct kv_lease {
@@ -83,13 +97,25 @@ bool kv_lease_reserve(struct kv_lease *lease, uint32_t n_pages);
 /* Queues what was added for the disk. */
 void kv_lease_write(struct kv_lease *lease);
 
-bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node);
+/* kv_thin.c. A lasting state was added at the end of the chain: of those before it some go. `ids`:
+ * the tokens up to there. */
+void kv_lease_thin(struct kv_lease *lease, const uint32_t *ids, const struct prefix_node *end);
 
-/* Memory for a node's bytes within the budget, other nodes' bytes making room. NULL: no room.
- * Then it becomes the node's, or is returned. */
-uint8_t *kv_cache_room(struct kv_cache *cache, size_t bytes);
+/* kv_room.c: in memory. Room for a node's bytes within the budget, other nodes' bytes making room.
+ * NULL: there is none. Then it becomes the node's, or is returned. */
+uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, size_t bytes);
 void kv_cache_fill(struct kv_cache *cache, struct prefix_node *node, uint8_t *room);
-void kv_cache_return(struct kv_cache *cache, uint8_t *room, size_t bytes); /* NULL-safe */
+void kv_cache_return(struct kv_cache *cache, struct prefix_account *account, uint8_t *room,
+                     size_t bytes); /* NULL-safe */
 
-/* Makes room on disk. False: there is nothing to delete. */
-bool kv_cache_shrink_disk(struct kv_cache *cache);
+/* kv_disk_room.c: on disk. Makes room for `bytes` more of this account. False: none could be made.
+ */
+bool kv_cache_shrink_disk(struct kv_cache *cache, struct prefix_account *account, uint64_t bytes);
+
+/* kv_late.c. Whether a node is on disk now; the store is asked when it matters, instead of telling
+ * of each write. */
+bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node);
+/* Takes in, or deletes, what has come to be on disk late. */
+void kv_cache_look_at_late(struct kv_cache *cache);
+/* Forgets a state that nobody will want, in memory and on disk. It is not in use. */
+void kv_cache_discard(struct kv_cache *cache, struct prefix_node *frontier);

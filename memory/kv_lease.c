@@ -22,16 +22,21 @@ bool kv_lease_reserve(struct kv_lease *lease, uint32_t n) {
         return true;
 }
 
+static struct prefix_node *tip(const struct kv_lease *lease) {
+        return lease->n_pages > 0 ? lease->page[lease->n_pages - 1] : lease->root;
+}
+
 static void let_go(struct kv_lease *lease) {
         struct prefix *prefix = &lease->cache->prefix;
+        struct prefix_node *last = tip(lease);
+        prefix_touch(prefix, last, false);
         for (uint32_t i = 0; i < lease->n_pages; i++)
-                lease->page[i]->pins--;
+                prefix_unpin(prefix, lease->page[i]);
         if (lease->frontier)
-                lease->frontier->pins--;
-        if (lease->n_pages > 0)
-                prefix_tidy(prefix, lease->page[lease->n_pages - 1]);
+                prefix_unpin(prefix, lease->frontier);
         lease->n_pages = 0;
         lease->frontier = NULL;
+        prefix_tidy(prefix, last);
 }
 
 /* -- looking up ----------------------------------------------------------------------------------
@@ -70,8 +75,10 @@ static void write_verdict(struct kv_lease *lease, const struct prefix_match *mat
 static void free_read(struct kv_lease *lease) {
         struct kv_cache *cache = lease->cache;
         for (size_t i = 0; i < lease->read.n_pages; i++)
-                kv_cache_return(cache, lease->read.page[i].data, cache->prefix.page_bytes);
-        kv_cache_return(cache, lease->read.frontier_data, cache->prefix.frontier_bytes);
+                kv_cache_return(cache, lease->root->account, lease->read.page[i].data,
+                                cache->prefix.page_bytes);
+        kv_cache_return(cache, lease->root->account, lease->read.frontier_data,
+                        cache->prefix.frontier_bytes);
         free(lease->read.page);
         lease->read.page = NULL;
         lease->read.n_pages = 0;
@@ -91,7 +98,8 @@ static bool plan_read(struct kv_lease *lease) {
         for (uint32_t i = 0; i < lease->n_pages; i++) {
                 if (lease->page[i]->data)
                         continue;
-                uint8_t *data = kv_cache_room(cache, cache->prefix.page_bytes);
+                uint8_t *data =
+                        kv_cache_room(cache, lease->root->account, cache->prefix.page_bytes);
                 if (!data)
                         return false;
                 read->page[read->n_pages++] = (struct kv_page_read){
@@ -101,7 +109,8 @@ static bool plan_read(struct kv_lease *lease) {
                 };
         }
         if (!lease->frontier->data) {
-                read->frontier_data = kv_cache_room(cache, cache->prefix.frontier_bytes);
+                read->frontier_data =
+                        kv_cache_room(cache, lease->root->account, cache->prefix.frontier_bytes);
                 read->frontier_bytes = cache->prefix.frontier_bytes;
                 read->frontier = lease->frontier->id;
                 read->tail = lease->ids + (size_t)lease->n_pages * PAGE_TOKENS;
@@ -116,15 +125,16 @@ static bool plan_read(struct kv_lease *lease) {
 
 /* Holds what a match goes on from. False: no memory; then the lease holds nothing. */
 static bool hold(struct kv_lease *lease, struct prefix_node *frontier) {
+        struct prefix *prefix = &lease->cache->prefix;
         uint32_t n = (frontier->position - frontier->n_tokens) / PAGE_TOKENS;
         if (!kv_lease_reserve(lease, n))
                 return false;
         struct prefix_node *page = frontier->parent;
         for (uint32_t i = n; i > 0; i--, page = page->parent)
-                (lease->page[i - 1] = page)->pins++;
+                prefix_pin(prefix, lease->page[i - 1] = page);
         lease->n_pages = n;
-        (lease->frontier = frontier)->pins++;
-        prefix_touch(&lease->cache->prefix, frontier);
+        prefix_pin(prefix, lease->frontier = frontier);
+        prefix_touch(prefix, frontier, true);
         if (plan_read(lease))
                 return true;
         free_read(lease);
@@ -164,7 +174,7 @@ int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, 
                 return -ENOMEM;
         }
         memcpy(lease->ids, ids, (size_t)n * sizeof(*ids));
-        lease->root->pins++;
+        prefix_pin(&cache->prefix, lease->root);
         lease->keeps = true;
         lease->stores = cache->store != NULL;
         start(lease);
@@ -204,9 +214,9 @@ static void forget_unread(struct kv_lease *lease) {
                 if (!lease->page[i - 1]->data)
                         bad = lease->page[i - 1];
         lease->cache->statistics.failed_reads++;
-        bad->pins++; /* so that it is still there */
+        prefix_pin(&lease->cache->prefix, bad); /* so that it is still there */
         let_go(lease);
-        bad->pins--;
+        prefix_unpin(&lease->cache->prefix, bad);
         prefix_lose(&lease->cache->prefix, bad);
 }
 
@@ -252,8 +262,9 @@ struct kv_lease *kv_lease_end(struct kv_lease *lease) {
         kv_lease_write(lease);
         if (cache->store)
                 kv_store_flush(cache->store);
+        kv_cache_look_at_late(cache);
         let_go(lease);
-        lease->root->pins--;
+        prefix_unpin(&cache->prefix, lease->root);
         prefix_tidy(&cache->prefix, lease->root);
         free(lease->ids);
         free(lease->page);

@@ -14,9 +14,9 @@ static struct prefix_node *tip(const struct kv_lease *lease) {
 
 /* Tries again once after making room. True: queued, or there already. */
 static bool accepted(struct kv_lease *lease, int (*put)(struct kv_lease *lease, void *what),
-                     void *what) {
+                     void *what, size_t bytes) {
         int r = put(lease, what);
-        if (r == -EDQUOT && kv_cache_shrink_disk(lease->cache))
+        if (r == -EDQUOT && kv_cache_shrink_disk(lease->cache, lease->root->account, bytes))
                 r = put(lease, what);
         if (r != 0 && r != -EAGAIN)
                 lease->stores = false;
@@ -29,6 +29,11 @@ static int put_extent(struct kv_lease *lease, void *what) {
 
 static int put_frontier(struct kv_lease *lease, void *what) {
         return kv_store_put_frontier(lease->cache->store, what, NULL, NULL);
+}
+
+static void mark_sent(struct kv_lease *lease, struct prefix_node *node) {
+        if (node->disk == PREFIX_NOT_STORED)
+                prefix_set_disk(&lease->cache->prefix, node, PREFIX_SENT);
 }
 
 /* Pages [n_written, n_written + n) as one extent. */
@@ -47,7 +52,11 @@ static bool write_extent(struct kv_lease *lease, uint32_t n) {
                        sizeof(tokens[0]) * PAGE_TOKENS);
                 extent.page[i] = page->data;
         }
-        return accepted(lease, put_extent, &extent);
+        if (!accepted(lease, put_extent, &extent, n * lease->cache->prefix.page_bytes))
+                return false;
+        for (uint32_t i = 0; i < n; i++)
+                mark_sent(lease, lease->page[first + i]);
+        return true;
 }
 
 /* The largest extent that may begin at this page number and holds no more than n pages: extents lie
@@ -96,10 +105,11 @@ static void write_frontier(struct kv_lease *lease) {
                 .bytes = (uint32_t)lease->cache->prefix.frontier_bytes,
         };
         write_pages(lease, true); /* a state without its pages is of no use */
-        if (lease->stores && lease->n_written == lease->n_pages)
-                accepted(lease, put_frontier, &frontier);
+        if (lease->stores && lease->n_written == lease->n_pages &&
+            accepted(lease, put_frontier, &frontier, frontier.bytes))
+                mark_sent(lease, node);
         lease->unwritten = NULL;
-        node->pins--;
+        prefix_unpin(&lease->cache->prefix, node);
 }
 
 void kv_lease_write(struct kv_lease *lease) {
@@ -112,14 +122,14 @@ void kv_lease_write(struct kv_lease *lease) {
 
 /* Gives a node its place for bytes. NULL: no room, and the lease keeps nothing more. */
 static uint8_t *add_data(struct kv_lease *lease, struct prefix_node *node, size_t bytes) {
-        uint8_t *data = kv_cache_room(lease->cache, bytes);
+        uint8_t *data = kv_cache_room(lease->cache, lease->root->account, bytes);
         if (data) {
                 kv_cache_fill(lease->cache, node, data);
                 return data;
         }
         lease->keeps = false;
         lease->cache->statistics.refused_adds++;
-        node->pins--;
+        prefix_unpin(&lease->cache->prefix, node);
         if (!kv_cache_is_stored(lease->cache, node) && !prefix_in_use(node))
                 prefix_forget(&lease->cache->prefix, node);
         return NULL;
@@ -140,7 +150,7 @@ uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t
                         lease->keeps = false;
                         return NULL;
                 }
-                page->pins++;
+                prefix_pin(&lease->cache->prefix, page);
                 if (!page->data && !kv_cache_is_stored(lease->cache, page)) {
                         uint8_t *data = add_data(lease, page, lease->cache->prefix.page_bytes);
                         if (data)
@@ -158,13 +168,9 @@ static void drop_passing(struct kv_lease *lease) {
         struct kv_cache *cache = lease->cache;
         struct prefix_node *node =
                 lease->has_passing ? prefix_find(&cache->prefix, &lease->passing) : NULL;
-        struct kv_entry entry;
         lease->has_passing = false;
-        if (!node || node->pins > 0)
-                return;
-        if (cache->store && kv_store_find(cache->store, &node->id, &entry))
-                kv_store_delete(cache->store, &entry.value, 1);
-        prefix_forget(&cache->prefix, node);
+        if (node && !prefix_in_use(node) && node->hits == 0)
+                kv_cache_discard(cache, node);
 }
 
 uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
@@ -182,10 +188,10 @@ uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint
                 return NULL;
         }
         if (node->data || kv_cache_is_stored(lease->cache, node)) {
-                prefix_touch(&lease->cache->prefix, node);
+                prefix_touch(&lease->cache->prefix, node, false);
                 return NULL;
         }
-        node->pins++;
+        prefix_pin(&lease->cache->prefix, node);
         drop_passing(lease);
         uint8_t *data = add_data(lease, node, lease->cache->prefix.frontier_bytes);
         if (!data)
@@ -193,5 +199,7 @@ uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint
         lease->unwritten = node;
         lease->passing = node->id;
         lease->has_passing = !lasting;
+        if (lasting)
+                kv_lease_thin(lease, ids, node);
         return data;
 }

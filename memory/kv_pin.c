@@ -25,7 +25,7 @@ int kv_cache_pin(struct kv_cache *cache, uint32_t owner, const char *subject, co
                 free(pin);
                 return -EDQUOT;
         }
-        root->pins++;
+        prefix_pin(prefix, root);
         *pin = (struct kv_pin){ cache, root, frontier };
         *ret = pin;
         return 0;
@@ -36,7 +36,7 @@ struct kv_pin *kv_cache_unpin(struct kv_pin *pin) {
                 return NULL;
         struct prefix *prefix = &pin->cache->prefix;
         prefix_release(prefix, pin->frontier);
-        pin->root->pins--;
+        prefix_unpin(prefix, pin->root);
         prefix_tidy(prefix, pin->root);
         free(pin);
         return NULL;

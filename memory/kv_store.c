@@ -402,6 +402,8 @@ void kv_store_statistics(struct kv_store *store, struct kv_store_statistics *ret
         ret->n_sessions = store->index.n_sessions;
         ret->value_bytes = store->index.bytes;
         ret->bytes_max = store->bytes_max;
+        ret->owner_bytes_max = store->owner_bytes_max;
+        ret->write_bytes_per_day = store->write_bytes_per_day;
         ret->queued_bytes = store->queue.bytes;
         ret->day_bytes = store->day_bytes;
         ret->suspended = store->suspended != 0;

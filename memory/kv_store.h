@@ -212,10 +212,10 @@ int kv_store_purge(struct kv_store *store, uint32_t owner, kv_done *done, void *
 
 struct kv_store_statistics {
         uint64_t n_values, n_pages, n_frontiers, n_sessions;
-        uint64_t value_bytes, file_bytes, bytes_max;
+        uint64_t value_bytes, file_bytes, bytes_max, owner_bytes_max;
         uint64_t queued_bytes;
-        uint64_t written_bytes, read_bytes; /* of values, since open */
-        uint64_t day_bytes;                 /* against write_bytes_per_day */
+        uint64_t written_bytes, read_bytes;      /* of values, since open */
+        uint64_t day_bytes, write_bytes_per_day; /* 0 = no limit */
         uint64_t commits, failed_commits;
         uint64_t quarantined_values; /* since open, found damaged */
         uint64_t dropped_entries;    /* index entries dropped at open */

@@ -19,6 +19,9 @@ int prefix_init(struct prefix *ret, const struct page_key *key, size_t page_byte
                 .key = key,
                 .page_bytes = page_bytes,
                 .frontier_bytes = frontier_bytes,
+                .half_life = { 1, 1 },
+                .ms_per_token = 1,
+                .disk_ms_per_byte = 1,
                 .n_buckets = BUCKETS_MIN,
                 .bucket = calloc(BUCKETS_MIN, sizeof(*ret->bucket)),
                 .forgotten = calloc(PREFIX_FORGOTTEN, sizeof(*ret->forgotten)),
@@ -117,6 +120,7 @@ static struct prefix_node *add(struct prefix *prefix, enum prefix_kind kind,
                 if (node->next)
                         node->next->previous = node;
                 parent->child = node;
+                prefix_reorder(prefix, parent);
         }
         if (++prefix->n_nodes > prefix->n_buckets)
                 widen(prefix);
@@ -178,10 +182,11 @@ struct prefix_node *prefix_frontier(struct prefix *prefix, struct prefix_node *p
 
 struct prefix_node *prefix_stored(struct prefix *prefix, enum prefix_kind kind,
                                   const struct page_id *id, const struct page_id *parent,
-                                  uint32_t owner, uint32_t position, uint32_t n_tokens) {
+                                  uint32_t owner, uint32_t position, uint32_t n_tokens,
+                                  uint64_t used) {
         struct prefix_node *node = prefix_find(prefix, id), *up = prefix_find(prefix, parent);
         if (node) {
-                node->stored = true;
+                prefix_set_disk(prefix, node, PREFIX_STORED);
                 return node;
         }
         if (!up && position == n_tokens) /* the first page, or a frontier before it */
@@ -190,45 +195,8 @@ struct prefix_node *prefix_stored(struct prefix *prefix, enum prefix_kind kind,
                 return NULL;
         node->position = position;
         node->n_tokens = n_tokens;
-        node->stored = true;
-        return node;
-}
-
-/* -- the list by time of use ---------------------------------------------------------------------
- */
-
-static bool is_listed(const struct prefix *prefix, const struct prefix_node *node) {
-        return node->older || node->newer || prefix->oldest == node;
-}
-
-static void unlist(struct prefix *prefix, struct prefix_node *node) {
-        if (!is_listed(prefix, node))
-                return;
-        *(node->older ? &node->older->newer : &prefix->oldest) = node->newer;
-        *(node->newer ? &node->newer->older : &prefix->newest) = node->older;
-        node->older = node->newer = NULL;
-}
-
-static void list_newest(struct prefix *prefix, struct prefix_node *node) {
-        unlist(prefix, node);
-        node->older = prefix->newest;
-        *(prefix->newest ? &prefix->newest->newer : &prefix->oldest) = node;
-        prefix->newest = node;
-}
-
-void prefix_touch(struct prefix *prefix, struct prefix_node *node) {
-        uint64_t now = ++prefix->n_touches;
-        for (; node; node = node->parent) {
-                node->used = now;
-                if (node->data)
-                        list_newest(prefix, node);
-        }
-}
-
-struct prefix_node *prefix_oldest(const struct prefix *prefix) {
-        struct prefix_node *node = prefix->oldest;
-        while (node && (node->pins > 0 || (!node->stored && node->held > 0)))
-                node = node->newer;
+        node->used = used;
+        prefix_set_disk(prefix, node, PREFIX_STORED);
         return node;
 }
 
@@ -239,25 +207,54 @@ size_t prefix_data_bytes(const struct prefix *prefix, const struct prefix_node *
         return node->kind == PREFIX_PAGE ? prefix->page_bytes : prefix->frontier_bytes;
 }
 
+void prefix_reserve(struct prefix *prefix, struct prefix_account *account, size_t bytes) {
+        prefix->data_bytes += bytes;
+        account->data_bytes += bytes;
+}
+
+void prefix_unreserve(struct prefix *prefix, struct prefix_account *account, size_t bytes) {
+        prefix->data_bytes -= bytes;
+        account->data_bytes -= bytes;
+}
+
+/* A node enters a tier or leaves it. */
+static void count(struct prefix *prefix, struct prefix_node *node, enum prefix_tier tier, int n) {
+        if (node->parent) {
+                node->parent->n_below[tier] += (uint32_t)n;
+                prefix_reorder(prefix, node->parent);
+        }
+        prefix_reorder(prefix, node);
+}
+
 void prefix_set_data(struct prefix *prefix, struct prefix_node *node, uint8_t *data) {
         assert(!node->data);
         node->data = data;
-        prefix->data_bytes += prefix_data_bytes(prefix, node);
-        prefix_touch(prefix, node);
+        prefix->arrived += prefix_data_bytes(prefix, node);
+        node->used = prefix->arrived;
+        if (node->kind == PREFIX_FRONTIER)
+                node->parent->lost_state = false;
+        count(prefix, node, PREFIX_MEMORY, 1);
 }
 
 static void free_data(struct prefix *prefix, struct prefix_node *node) {
         if (!node->data)
                 return;
-        unlist(prefix, node);
-        prefix->data_bytes -= prefix_data_bytes(prefix, node);
+        prefix_unreserve(prefix, node->account, prefix_data_bytes(prefix, node));
         free(node->data);
         node->data = NULL;
+        count(prefix, node, PREFIX_MEMORY, -1);
+}
+
+void prefix_set_disk(struct prefix *prefix, struct prefix_node *node, enum prefix_disk disk) {
+        bool was = node->disk != PREFIX_NOT_STORED, is = disk != PREFIX_NOT_STORED;
+        node->disk = disk;
+        if (was != is)
+                count(prefix, node, PREFIX_DISK, is ? 1 : -1);
 }
 
 void prefix_drop_data(struct prefix *prefix, struct prefix_node *node) {
         free_data(prefix, node);
-        if (!node->stored)
+        if (node->disk == PREFIX_NOT_STORED)
                 prefix_forget(prefix, node);
 }
 
@@ -267,16 +264,21 @@ static void forget_one(struct prefix *prefix, struct prefix_node *node) {
                 at = &(*at)->bucket_next;
         *at = node->bucket_next;
         prefix->n_nodes--;
+        free_data(prefix, node);
+        prefix_set_disk(prefix, node, PREFIX_NOT_STORED);
         if (node->next)
                 node->next->previous = node->previous;
         if (node->previous)
                 node->previous->next = node->next;
         else if (node->parent)
                 node->parent->child = node->next;
-        free_data(prefix, node);
+        if (node->parent)
+                prefix_reorder(prefix, node->parent);
         node->account->n_nodes--;
         close_unused_account(prefix, node->account);
-        if (node->kind != PREFIX_ROOT)
+        if (node->kind == PREFIX_FRONTIER)
+                node->parent->lost_state = true;
+        if (node->kind == PREFIX_PAGE)
                 prefix->forgotten[prefix->n_forgotten++ % PREFIX_FORGOTTEN] = node->id;
         free_node(node);
 }
@@ -293,7 +295,8 @@ static struct prefix_node *next_up(const struct prefix_node *top, const struct p
 }
 
 static bool is_empty(const struct prefix_node *node) {
-        return !node->data && !node->stored && !node->child && !prefix_in_use(node);
+        return !node->data && node->disk == PREFIX_NOT_STORED && !node->child &&
+                !prefix_in_use(node);
 }
 
 void prefix_tidy(struct prefix *prefix, struct prefix_node *node) {
@@ -317,7 +320,7 @@ void prefix_lose(struct prefix *prefix, struct prefix_node *top) {
         struct prefix_node *parent = top->parent;
         for (struct prefix_node *at = first_leaf(top), *next; at; at = next) {
                 next = next_up(top, at);
-                at->stored = false;
+                prefix_set_disk(prefix, at, PREFIX_NOT_STORED);
                 if (is_empty(at))
                         forget_one(prefix, at);
         }
@@ -331,6 +334,16 @@ bool prefix_in_use(const struct prefix_node *node) {
         return node->pins > 0 || node->held > 0;
 }
 
+void prefix_pin(struct prefix *prefix, struct prefix_node *node) {
+        if (node->pins++ == 0)
+                prefix_reorder(prefix, node);
+}
+
+void prefix_unpin(struct prefix *prefix, struct prefix_node *node) {
+        if (--node->pins == 0)
+                prefix_reorder(prefix, node);
+}
+
 bool prefix_hold(struct prefix *prefix, struct prefix_node *node, uint64_t bytes_max) {
         uint64_t bytes = 0;
         for (struct prefix_node *n = node; n->kind != PREFIX_ROOT; n = n->parent)
@@ -338,14 +351,18 @@ bool prefix_hold(struct prefix *prefix, struct prefix_node *node, uint64_t bytes
         if (bytes > 0 && node->account->held_bytes + bytes > bytes_max)
                 return false;
         node->account->held_bytes += bytes;
-        for (; node->kind != PREFIX_ROOT; node = node->parent)
+        for (; node->kind != PREFIX_ROOT; node = node->parent) {
                 node->held++;
+                prefix_reorder(prefix, node);
+        }
         return true;
 }
 
 void prefix_release(struct prefix *prefix, struct prefix_node *node) {
-        for (struct prefix_node *n = node; n->kind != PREFIX_ROOT; n = n->parent)
+        for (struct prefix_node *n = node; n->kind != PREFIX_ROOT; n = n->parent) {
                 if (--n->held == 0)
                         n->account->held_bytes -= prefix_data_bytes(prefix, n);
+                prefix_reorder(prefix, n);
+        }
         prefix_tidy(prefix, node);
 }

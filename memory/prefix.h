@@ -5,13 +5,13 @@
  *   page      PAGE_TOKENS tokens after its parent, and where the rows of these tokens are
  *   frontier  a state at a position: the pages before it, then up to PAGE_TOKENS - 1 more tokens
  *
- * A node's bytes may lie in memory (`data`), on disk (`stored`), or both; a node with neither is
+ * A node's bytes may lie in memory (`data`), on disk (`disk`), or both; a node with neither is
  * forgotten with all that hangs on it. Going on at a frontier needs its bytes and those of all
  * pages before it.
  *
- * All nodes with bytes in memory form one list by time of use. Using a prefix touches it from its
- * end to its beginning, so that a node is never used less recently than what hangs on it: taking
- * nodes from the old end takes leaves first and never an ancestor of something newer.
+ * What may go from a tier, that is nodes of which nothing in that tier hangs on and that nobody
+ * needs, lies in a heap for each owner and tier, least worth first (memory/eviction.h): leaves go
+ * first, and never an ancestor of something that is in use.
  *
  * Pure bookkeeping: no I/O, no clock, no thread. One thread at a time. */
 #pragma once
@@ -21,8 +21,17 @@
 #include <stdint.h>
 
 #include "memory/page_id.h"
+#include "memory/pairing_heap.h"
 
 enum prefix_kind { PREFIX_ROOT, PREFIX_PAGE, PREFIX_FRONTIER };
+
+enum prefix_tier { PREFIX_MEMORY, PREFIX_DISK, PREFIX_TIERS };
+
+enum prefix_disk {
+        PREFIX_NOT_STORED,
+        PREFIX_SENT,   /* given to the store, which may not have written it yet */
+        PREFIX_STORED, /* was there when the store was asked last */
+};
 
 struct prefix_node {
         enum prefix_kind kind;
@@ -32,16 +41,19 @@ struct prefix_node {
         uint32_t n_tokens; /* root 0, page PAGE_TOKENS, frontier fewer */
         uint32_t *tokens;  /* [n_tokens]; NULL: on disk only, not read yet */
         uint8_t *data;     /* its bytes in memory, or NULL; owned */
-        bool stored;       /* its bytes are on disk */
-        uint32_t pins;     /* leases that need `data` or the node itself to stay */
-        uint32_t held;     /* pins of the outside: it stays in one of the tiers */
-        uint64_t used;     /* grows with each touch of the tree: when it was used last */
+        enum prefix_disk disk;
+        bool lost_state; /* page: a frontier that hung on it was evicted */
+        uint32_t pins;   /* leases that need `data` or the node itself to stay */
+        uint32_t held;   /* pins of the outside: it stays in one of the tiers */
+        uint32_t hits;   /* leases that went on from it, or from something after it */
+        uint64_t used;   /* when it was used last, in bytes that had come into memory */
 
         /* The tree's. */
         struct prefix_node *parent;                  /* NULL for a root */
         struct prefix_node *child, *previous, *next; /* first child; siblings */
-        struct prefix_node *older, *newer;           /* among nodes with data; both NULL without */
         struct prefix_node *bucket_next;
+        uint32_t n_below[PREFIX_TIERS]; /* children in the tier */
+        struct heap_link order[PREFIX_TIERS];
         struct prefix_account *account;
 };
 
@@ -50,6 +62,8 @@ struct prefix_account {
         uint32_t owner;
         size_t n_nodes;      /* the account is there while it has some */
         uint64_t held_bytes; /* of nodes that are held, each once */
+        uint64_t data_bytes; /* of its nodes' data, and what is reserved for such */
+        struct pairing_heap order[PREFIX_TIERS]; /* what may go */
         struct prefix_account *next;
 };
 
@@ -62,12 +76,15 @@ struct prefix {
         size_t page_bytes, frontier_bytes;
         struct prefix_node **bucket;
         size_t n_buckets, n_nodes;
-        struct prefix_node *oldest, *newest;
         struct prefix_account *accounts;
         struct page_id *forgotten; /* [PREFIX_FORGOTTEN] a ring of the last ones */
         size_t n_forgotten;
-        uint64_t data_bytes; /* of all `data` */
-        uint64_t n_touches;
+        uint64_t data_bytes; /* of all `data`, and what is reserved for such */
+        uint64_t arrived;    /* bytes that ever came into memory: the tree's time */
+        /* What the worth of a node depends on. Set by the owner; all > 0. */
+        double half_life[PREFIX_TIERS]; /* bytes: sizes of the tiers */
+        double ms_per_token;            /* to compute */
+        double disk_ms_per_byte;        /* to read from disk */
 };
 
 int prefix_init(struct prefix *ret, const struct page_key *key, size_t page_bytes,
@@ -84,22 +101,29 @@ struct prefix_node *prefix_page(struct prefix *prefix, struct prefix_node *paren
 struct prefix_node *prefix_frontier(struct prefix *prefix, struct prefix_node *parent,
                                     const uint32_t *tail, uint32_t n_tail);
 
-/* A node as the disk knows it: identity and place, no tokens. NULL: its parent is unknown, or out
- * of memory. */
+/* A node as the disk knows it: identity and place, no tokens. `used`: of a new one. NULL: its
+ * parent is unknown, or out of memory. */
 struct prefix_node *prefix_stored(struct prefix *prefix, enum prefix_kind kind,
                                   const struct page_id *id, const struct page_id *parent,
-                                  uint32_t owner, uint32_t position, uint32_t n_tokens);
+                                  uint32_t owner, uint32_t position, uint32_t n_tokens,
+                                  uint64_t used);
 
 struct prefix_node *prefix_find(struct prefix *prefix, const struct page_id *id);
 
 size_t prefix_data_bytes(const struct prefix *prefix,
                          const struct prefix_node *node); /* its size */
 
-/* Gives a node its bytes (taken over, of malloc()) as the most recent one. */
+/* Bytes that will become a node's of this account count at once. */
+void prefix_reserve(struct prefix *prefix, struct prefix_account *account, size_t bytes);
+void prefix_unreserve(struct prefix *prefix, struct prefix_account *account, size_t bytes);
+
+/* Gives a node its bytes (taken over, of malloc(), reserved before). */
 void prefix_set_data(struct prefix *prefix, struct prefix_node *node, uint8_t *data);
 
 /* Frees a node's bytes. It is forgotten with what hangs on it when they are not on disk either. */
 void prefix_drop_data(struct prefix *prefix, struct prefix_node *node);
+
+void prefix_set_disk(struct prefix *prefix, struct prefix_node *node, enum prefix_disk disk);
 
 /* Forgets a node and what hangs on it. Nothing of it may be in use. */
 void prefix_forget(struct prefix *prefix, struct prefix_node *node);
@@ -122,12 +146,19 @@ bool prefix_in_use(const struct prefix_node *node);
 bool prefix_hold(struct prefix *prefix, struct prefix_node *node, uint64_t bytes_max);
 void prefix_release(struct prefix *prefix, struct prefix_node *node);
 
-/* `node` and what is before it become the most recently used, the root last. */
-void prefix_touch(struct prefix *prefix, struct prefix_node *node);
+/* A lease needs this node, or no longer. */
+void prefix_pin(struct prefix *prefix, struct prefix_node *node);
+void prefix_unpin(struct prefix *prefix, struct prefix_node *node);
 
-/* The node whose bytes should go first: the least recently used one that nobody needs. NULL: none.
- */
-struct prefix_node *prefix_oldest(const struct prefix *prefix);
+/* `node` and what is before it are used now; with `hit` by somebody who goes on from there. */
+void prefix_touch(struct prefix *prefix, struct prefix_node *node, bool hit);
+
+/* What an account should lose first in a tier, and its score. NULL, INFINITY: nothing may go. */
+struct prefix_node *prefix_first(struct prefix *prefix, struct prefix_account *account,
+                                 enum prefix_tier tier, double *ret_score);
+
+/* prefix_order.c: something that decides whether, and how soon, the node may go has changed. */
+void prefix_reorder(struct prefix *prefix, struct prefix_node *node);
 
 /* The longest frontier within ids[0..n), n included, whose bytes are kept. NULL: none. */
 struct prefix_node *prefix_longest(struct prefix *prefix, struct prefix_node *root,

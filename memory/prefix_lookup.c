@@ -23,7 +23,7 @@ static bool has_tokens(struct lookup *l, struct prefix_node *node) {
 }
 
 static bool is_kept(const struct prefix_node *node) {
-        return node->data || node->stored;
+        return node->data || node->disk != PREFIX_NOT_STORED;
 }
 
 /* The last page of the chain that ids begin with. Identity says which child it can be, its tokens
@@ -115,6 +115,17 @@ static bool was_forgotten(const struct lookup *l, const struct prefix_node *page
         return false;
 }
 
+/* Whether a state was evicted between the one that is left and the last page that is kept. */
+static bool lost_state(const struct prefix_node *page, const struct prefix_node *frontier) {
+        for (; page; page = page->parent) {
+                if (page->lost_state)
+                        return true;
+                if (frontier && page == frontier->parent)
+                        return false;
+        }
+        return false;
+}
+
 void prefix_lookup(struct prefix *prefix, struct prefix_node *root, const uint32_t *ids, uint32_t n,
                    bool (*stored_tokens)(void *context, struct prefix_node *node), void *context,
                    struct prefix_match *ret) {
@@ -133,8 +144,11 @@ void prefix_lookup(struct prefix *prefix, struct prefix_node *root, const uint32
                 ret->end = PREFIX_END_COLD;
         else if (ret->n_other > 0)
                 ret->end = PREFIX_END_DIFFERENT;
+        else if (ret->known == ret->position)
+                ret->end = PREFIX_END_WHOLE;
         else
-                ret->end = ret->known > ret->position ? PREFIX_END_NO_FRONTIER : PREFIX_END_WHOLE;
+                ret->end = lost_state(page, ret->frontier) ? PREFIX_END_EVICTED
+                                                           : PREFIX_END_NO_FRONTIER;
         if (ret->end != PREFIX_END_DIFFERENT)
                 ret->n_other = 0;
 }

@@ -218,3 +218,12 @@ void kv_store_statistics(struct kv_store *s, struct kv_store_statistics *ret) {
         *ret = (struct kv_store_statistics){ .value_bytes = s->bytes, .bytes_max = s->bytes_max };
         pthread_mutex_unlock(&s->lock);
 }
+
+uint64_t kv_store_owner_bytes(struct kv_store *s, uint32_t owner) {
+        uint64_t bytes = 0;
+        pthread_mutex_lock(&s->lock);
+        for (size_t i = 0; i < s->n; i++)
+                bytes += s->record[i].entry.owner == owner ? s->record[i].entry.value_bytes : 0;
+        pthread_mutex_unlock(&s->lock);
+        return bytes;
+}

@@ -1,0 +1,70 @@
+/* What the tree knows of the store. A value that was given to the store is there a second later, or
+ * never; the tree does not wait for it. When it matters, the store is asked; what is not there then
+ * counts as not stored, and is looked at again later: nothing may lie on disk that the tree does
+ * not know of, for it would never be deleted. */
+#include <stdlib.h>
+
+#include "memory/kv_cache_private.h"
+
+/* Without memory for it the value is found at the next start. */
+static void remember_late(struct kv_cache *cache, const struct page_id *id, bool unwanted) {
+        if (cache->n_late == cache->late_capacity) {
+                size_t capacity = cache->late_capacity ? 2 * cache->late_capacity : 64;
+                struct kv_late *more = reallocarray(cache->late, capacity, sizeof(*more));
+                if (!more)
+                        return;
+                cache->late = more;
+                cache->late_capacity = capacity;
+        }
+        cache->late[cache->n_late++] = (struct kv_late){ *id, unwanted };
+}
+
+bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node) {
+        struct kv_entry entry;
+        bool stored = cache->store && kv_store_find(cache->store, &node->id, &entry);
+        if (!stored && node->disk == PREFIX_SENT)
+                remember_late(cache, &node->id, false);
+        prefix_set_disk(&cache->prefix, node, stored ? PREFIX_STORED : PREFIX_NOT_STORED);
+        return stored;
+}
+
+/* True: decided. */
+static bool look_at(struct kv_cache *cache, const struct kv_late *late) {
+        struct kv_entry e;
+        if (!kv_store_find(cache->store, &late->id, &e))
+                return false;
+        bool known = prefix_find(&cache->prefix, &late->id), page = e.kind == KV_EXTENT;
+        struct prefix_node *node = NULL;
+        if (known || !late->unwanted)
+                node = prefix_stored(&cache->prefix, page ? PREFIX_PAGE : PREFIX_FRONTIER, &e.id,
+                                     &e.parent, e.owner, e.position + (page ? PAGE_TOKENS : 0),
+                                     e.n_tokens, cache->prefix.arrived);
+        if (!node)
+                kv_store_delete(cache->store, &e.value, 1);
+        return true;
+}
+
+/* The last first: of a chain that was dropped leaves first, that is the beginning. */
+void kv_cache_look_at_late(struct kv_cache *cache) {
+        struct kv_store_statistics s;
+        if (cache->n_late == 0)
+                return;
+        kv_store_statistics(cache->store, &s);
+        for (size_t i = cache->n_late; i-- > 0;)
+                if (look_at(cache, &cache->late[i]))
+                        cache->late[i] = cache->late[--cache->n_late];
+        if (s.queued_bytes == 0) /* before they were looked at: what is not there will not be */
+                cache->n_late = 0;
+}
+
+void kv_cache_discard(struct kv_cache *cache, struct prefix_node *frontier) {
+        struct kv_entry entry;
+        struct prefix_node *page = frontier->parent;
+        bool lost = page->lost_state; /* this one is not missed */
+        if (cache->store && kv_store_find(cache->store, &frontier->id, &entry))
+                kv_store_delete(cache->store, &entry.value, 1);
+        else if (frontier->disk == PREFIX_SENT)
+                remember_late(cache, &frontier->id, true);
+        prefix_forget(&cache->prefix, frontier);
+        page->lost_state = lost;
+}
