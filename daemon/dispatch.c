@@ -209,29 +209,40 @@ static void submit(struct request *request) {
         engine_thread_submit(request->connection->server->engine, request);
 }
 
-void dispatch_prepared(struct request *request) {
+/* A question's result or a refusal. */
+static void answer(struct request *request) {
         struct connection *connection = request->connection;
-        if (connection->state != CONNECTION_OPEN) {
+        if (connection->state == CONNECTION_OPEN && request->refusal.code != 0)
+                send_refusal(connection, request->id, &request->refusal);
+        else if (connection->state == CONNECTION_OPEN)
+                connection_reply(connection, request->result_type, request->id, request->result,
+                                 request->result_bytes);
+        release(request);
+}
+
+void dispatch_prepared(struct request *request) {
+        struct server *server = request->connection->server;
+        if (request->connection->state != CONNECTION_OPEN) {
                 release(request);
                 return;
         }
-        if (request->refusal.code == 0 && request->type == RECORD_GENERATE &&
-            connection->server->draining)
+        if (request->refusal.code == 0 && request->type == RECORD_GENERATE && server->draining)
                 refuse(&request->refusal, CODE(SHUTTING_DOWN), NULL,
                        "the daemon is stopping and takes no new requests");
-        if (request->refusal.code != 0) {
-                send_refusal(connection, request->id, &request->refusal);
-                release(request);
-        } else if (request->type == RECORD_GENERATE) {
+        if (request->refusal.code != 0)
+                answer(request);
+        else if (request->type == RECORD_GENERATE)
                 submit(request);
-        } else {
-                connection_reply(connection, request->result_type, request->id, request->result,
-                                 request->result_bytes);
-                release(request);
-        }
+        else if (request->errand)
+                engine_thread_submit(server->engine, request);
+        else
+                answer(request);
 }
 
 void dispatch_finished(struct request *request) {
         request->connection->server->n_done += request->finished;
-        release(request);
+        if (request->type == RECORD_GENERATE)
+                release(request);
+        else
+                answer(request);
 }

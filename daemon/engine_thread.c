@@ -136,6 +136,15 @@ static int load(struct engine_thread *thread, struct error *err) {
         return 0;
 }
 
+static void take_in(struct engine_thread *thread, struct request *request) {
+        if (!request->errand) {
+                runner_add(&thread->runner, request);
+                return;
+        }
+        request->errand(request, thread->runner.keeper);
+        give_back(thread, request);
+}
+
 /* Waits until there may be something to do, then takes the inbox. False: stop. */
 static bool wait_for_work(struct engine_thread *thread, enum runner_state state,
                           bool *ret_end_all) {
@@ -165,7 +174,7 @@ static bool wait_for_work(struct engine_thread *thread, enum runner_state state,
         pthread_mutex_unlock(&thread->lock);
 
         for (struct request *request; (request = take_first(&inbox));)
-                runner_add(&thread->runner, request);
+                take_in(thread, request);
         return !stop;
 }
 

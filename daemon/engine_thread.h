@@ -40,7 +40,8 @@ struct engine_thread *engine_thread_free(struct engine_thread *thread);
 
 /* The calls below: loop thread. */
 
-/* Gives a prepared generation. */
+/* Gives a prepared generation, or a question with an errand: that is back, answered, before the
+ * next step. */
 void engine_thread_submit(struct engine_thread *thread, struct request *request);
 
 /* A request that is done, owned by the caller again; NULL when there is none. */

@@ -30,6 +30,7 @@ struct answer_stream;
 struct connection;
 struct constraint;
 struct grammar;
+struct keeper;
 struct outlet;
 struct sequence;
 struct text_stream;
@@ -67,11 +68,16 @@ struct request {
         uv_work_t work;
 
         /* After preparing: `refusal.code` != 0, or a packed result for a question, or a generation
-         * ready to start. */
+         * ready to start, or an errand. */
         struct refusal refusal;
         uint8_t *result;
         size_t result_bytes;
         uint16_t result_type;
+
+        /* A question that is answered on the engine thread between two steps, where sequences and
+         * kept KV may be touched: set by who prepares it, called there once. Leaves a result or a
+         * refusal, as preparing does. Takes no time that a step would notice. */
+        void (*errand)(struct request *request, struct keeper *keeper);
 
         /* Generation. */
         struct sampling sampling;

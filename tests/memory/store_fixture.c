@@ -14,13 +14,6 @@
                 }                                                                                  \
         } while (0)
 
-uint64_t next_random(uint64_t *state) {
-        uint64_t z = *state += 0x9e3779b97f4a7c15ULL;
-        z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9ULL;
-        z = (z ^ z >> 27) * 0x94d049bb133111ebULL;
-        return z ^ z >> 31;
-}
-
 static void note(void *context, enum kv_event event, const char *text) {
         struct fixture *f = context;
         __atomic_fetch_add(&f->events[event], 1, __ATOMIC_RELAXED);

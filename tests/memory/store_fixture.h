@@ -4,6 +4,7 @@
 
 #include "memory/kv_store.h"
 #include "tests/memory/scratch.h"
+#include "tests/splitmix64.h"
 
 #define PAGE_BYTES     1500
 #define FRONTIER_BYTES 6000
@@ -68,6 +69,3 @@ struct outcomes {
         int last;
 };
 void count_outcome(void *outcomes, int status);
-
-/* splitmix64, for choices that a seed must repeat. */
-uint64_t next_random(uint64_t *state);

@@ -1,0 +1,30 @@
+/* A model with all that keeps its work: the daemon's engine thread without its clients. */
+#pragma once
+
+#include <stdint.h>
+
+#include "engine/engine.h"
+
+struct engram;
+struct error;
+struct keeper;
+
+struct machine_options {
+        const char *model_dir, *state_dir;
+        unsigned n_threads;
+        unsigned rows;                 /* of one step */
+        uint64_t device_kv_bytes;      /* 0 = no bound */
+        unsigned host_lives;           /* memory and disk for kept KV, in conversations of */
+        unsigned disk_lives;           /* CONVERSATION_TOKENS_MAX tokens with a few states each */
+        void (*notify)(void *context); /* a request may be ready; any thread */
+        void *context;
+};
+
+struct machine {
+        struct engram *engram;
+        struct engine *engine;
+        struct keeper *keeper;
+};
+
+int machine_open(const struct machine_options *options, struct machine *ret, struct error *err);
+void machine_close(struct machine *machine);
