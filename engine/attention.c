@@ -1,6 +1,7 @@
 /* Attention of one layer: every position attends its last `window` positions and, in layers with a
  * compressed source, the rows that the indexer chose, in one softmax. The latent is key and value
- * for all heads. */
+ * for all heads. Rows are read through slots; of sequences that are spilled the selected ones are
+ * brought there first, in tiles of queries. */
 #include <string.h>
 
 #include "engine/numerics.h"
@@ -124,11 +125,11 @@ static void attend_row(const struct attend_job *job, uint32_t r, struct worker_s
         uint32_t n_selected = 0;
         if (layer->kv_source >= 0) {
                 n_selected = ws->n_selected[r];
-                e->kv->gather(
-                        part->sequence->kv, (unsigned)e->kv_layout.latent_stream[layer->kv_source],
-                        ws->selected + (size_t)r * c->index_topk, n_selected, scratch->packed);
-                e->backend->row_unpack(ROW_FP4_LATENT, scratch->packed, n_selected, c->head_dim,
-                                       scratch->keys);
+                e->kv->slots(part->sequence->kv,
+                             (unsigned)e->kv_layout.latent_stream[layer->kv_source],
+                             ws->selected + (size_t)r * c->index_topk, n_selected, scratch->slots);
+                e->backend->slots_unpack(ROW_FP4_LATENT, scratch->slots, n_selected, c->head_dim,
+                                         scratch->keys);
         }
         float *o = ws->o + r * heads;
         e->backend->attend(&(struct attend){
@@ -147,10 +148,53 @@ static void attend_row(const struct attend_job *job, uint32_t r, struct worker_s
                          ws->sin[kind] + (size_t)r * pairs, pairs, true, e->round);
 }
 
-static void attend_rows(void *context, uint32_t first, uint32_t last, unsigned worker) {
+static void attend_tile(void *context, uint32_t first, uint32_t last, unsigned worker) {
         const struct attend_job *job = context;
-        for (uint32_t r = first; r < last; r++)
-                attend_row(job, r, &job->step->ws->worker[worker]);
+        const struct workspace *ws = job->step->ws;
+        for (uint32_t i = first; i < last; i++)
+                attend_row(job, ws->tile[i], &ws->worker[worker]);
+}
+
+/* Of part p's rows that are left, how many next ones have all that they selected on the device. */
+static uint32_t stage_rows(struct step *step, uint32_t layer, size_t p) {
+        struct engine *e = step->engine;
+        struct workspace *ws = step->ws;
+        int source = e->config.layer[layer].kv_source;
+        uint32_t first = step->first_row[p] + ws->n_attended[p],
+                 left = step->parts[p].n - ws->n_attended[p], topk = e->config.index_topk;
+        if (left == 0 || source < 0)
+                return left;
+        struct kv_queries queries = {
+                .rows = ws->selected + (size_t)first * topk,
+                .n_rows = ws->n_selected + first,
+                .n = left,
+                .stride = topk,
+                .selection = ws->n_attended[p] == 0 ? ws->selection : 0,
+        };
+        return e->kv->stage(step->parts[p].sequence->kv,
+                            (unsigned)e->kv_layout.latent_stream[source], &queries);
+}
+
+/* The next tile: consecutive rows of each part, as many as its hot pool has room for. When nothing
+ * is spilled, this is all of them. Returns how many rows it has. */
+static uint32_t stage_tile(struct step *step, uint32_t layer) {
+        struct workspace *ws = step->ws;
+        uint32_t n_tile = 0;
+        for (size_t p = 0; p < step->n_parts; p++) {
+                uint32_t n = stage_rows(step, layer, p);
+                for (uint32_t i = 0; i < n; i++)
+                        ws->tile[n_tile++] = step->first_row[p] + ws->n_attended[p] + i;
+                ws->n_attended[p] += n;
+        }
+        return n_tile;
+}
+
+static void attend(struct step *step, uint32_t layer) {
+        struct attend_job job = { step, layer };
+        uint32_t n_tile;
+        memset(step->ws->n_attended, 0, step->n_parts * sizeof(*step->ws->n_attended));
+        while ((n_tile = stage_tile(step, layer)) > 0)
+                pool_run(step->engine->pool, n_tile, ROWS_PER_PIECE, attend_tile, &job);
 }
 
 void attention_layer(struct step *step, uint32_t layer) {
@@ -165,8 +209,7 @@ void attention_layer(struct step *step, uint32_t layer) {
         if (e->config.layer[layer].owns_index)
                 indexer_select(step, layer);
 
-        struct attend_job job = { step, layer };
-        pool_run(e->pool, step->n_rows, ROWS_PER_PIECE, attend_rows, &job);
+        attend(step, layer);
         store_windows(step, layer);
 
         linear_grouped(step, &w->wo_a, e->config.o_groups, ws->o, step->n_rows, ws->z, e->round);

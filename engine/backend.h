@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/kv_slot.h"
 #include "engine/matrix.h"
 
 /* y[r][i] = sum over j of w[i][j] * x[r][j], for i in [first, last): the 16-lane order. */
@@ -84,6 +85,10 @@ struct backend {
 
         void (*row_unpack)(enum row_format format, const uint8_t *rows, uint32_t n_rows, uint32_t n,
                            float *x);
+
+        /* The same for rows that lie apart. */
+        void (*slots_unpack)(enum row_format format, const struct kv_slot *rows, uint32_t n_rows,
+                             uint32_t n, float *x);
 
         void (*attend)(const struct attend *a);
 

@@ -64,8 +64,14 @@ static void score_all(const struct select_job *job, uint32_t first, uint32_t las
 
         for (uint32_t k = 0; k < n_keys; k += INDEX_KEYS_TILE) {
                 uint32_t n = n_keys - k < INDEX_KEYS_TILE ? n_keys - k : INDEX_KEYS_TILE;
-                e->kv->read(kv, job->key_stream, k, n, scratch->packed);
-                e->backend->row_unpack(ROW_FP4_KEY, scratch->packed, n, dim, scratch->keys);
+                for (uint32_t done = 0; done < n;) {
+                        struct kv_slot slot;
+                        uint32_t run = e->kv->run(kv, job->key_stream, k + done, &slot);
+                        run = run < n - done ? run : n - done;
+                        e->backend->row_unpack(ROW_FP4_KEY, slot.row, run, dim,
+                                               scratch->keys + (size_t)done * dim);
+                        done += run;
+                }
                 for (uint32_t r = first; r < last; r++)
                         e->backend->index_scores(
                                 ws->index_q + (size_t)r * n_heads * dim,
@@ -85,8 +91,8 @@ static void score_list(const struct select_job *job, uint32_t r, uint32_t n_list
 
         for (uint32_t k = 0; k < n_list; k += INDEX_KEYS_TILE) {
                 uint32_t n = n_list - k < INDEX_KEYS_TILE ? n_list - k : INDEX_KEYS_TILE;
-                e->kv->gather(kv, job->key_stream, scratch->list + k, n, scratch->packed);
-                e->backend->row_unpack(ROW_FP4_KEY, scratch->packed, n, dim, scratch->keys);
+                e->kv->slots(kv, job->key_stream, scratch->list + k, n, scratch->slots);
+                e->backend->slots_unpack(ROW_FP4_KEY, scratch->slots, n, dim, scratch->keys);
                 e->backend->index_scores(ws->index_q + (size_t)r * n_heads * dim,
                                          ws->index_w + (size_t)r * n_heads, n_heads, dim,
                                          scratch->keys, n, scratch->scores + k);
@@ -202,5 +208,6 @@ void indexer_select(struct step *step, uint32_t layer) {
         struct select_job job = {
                 step, layer, (unsigned)e->kv_layout.key_stream[e->config.layer[layer].kv_source]
         };
+        step->ws->selection++;
         pool_run(e->pool, step->n_rows, INDEX_ROWS_TILE, select_rows, &job);
 }

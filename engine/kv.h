@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/kv_slot.h"
 #include "engine/model_config.h"
 
 /* A multiple of every compression ratio of the supported families (1, 2, 4, 128). */
@@ -59,6 +60,14 @@ struct kv_slab {
         const uint8_t *bytes; /* NULL: none */
 };
 
+/* The main rows that consecutive queries of one sequence selected. */
+struct kv_queries {
+        const uint32_t *rows;   /* [n][stride] each query's, different ones, at most hot_rows */
+        const uint32_t *n_rows; /* [n] */
+        uint32_t n, stride;
+        uint64_t selection; /* queries of equal numbers are the same; 0: equal to none */
+};
+
 struct kv;      /* one sequence's rows; what it holds is its operations' secret */
 struct kv_pool; /* the device memory they are taken from (kv_pool.h) */
 
@@ -93,12 +102,22 @@ struct kv_operations {
         int (*spill)(struct kv *kv);
         bool (*spilled)(const struct kv *kv);
 
-        /* Copies rows out: a range, or a list of row numbers. All of them were appended before.
-         * Several threads at once. */
+        /* Copies rows [first, first + n) out, wherever they lie. All of them were appended. */
         void (*read)(const struct kv *kv, unsigned stream, uint64_t first, uint32_t n,
                      uint8_t *ret_rows);
-        void (*gather)(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
-                       uint8_t *ret_rows);
+
+        /* Sees to it that the main rows of the first queries have slots, of as many queries as the
+         * hot pool holds together, and returns how many (one at least). They keep them until the
+         * next stage() of this stream. */
+        uint32_t (*stage)(struct kv *kv, unsigned stream, const struct kv_queries *queries);
+
+        /* The slots of rows: any keys, main rows that were staged. Several threads at once. */
+        void (*slots)(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
+                      struct kv_slot *ret_slots);
+
+        /* The slot of a key, and how many from it on lie one after the other. Several threads. */
+        uint32_t (*run)(const struct kv *kv, unsigned stream, uint64_t key,
+                        struct kv_slot *ret_first);
 
         uint64_t (*bytes)(const struct kv *kv); /* of the device, held */
 };

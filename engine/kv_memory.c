@@ -1,15 +1,25 @@
-/* Streams in device memory that is this process's memory: a growing table of pages. */
+/* Streams in device memory that is this process's memory: a growing table of pages, and, of a
+ * spilled sequence, a hot pool for each stream of main rows. */
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/hot_pool.h"
 #include "engine/kv.h"
 #include "engine/kv_pool.h"
 
 struct page {
         uint8_t *block[N_KV_PARTS]; /* main rows: NULL when they were dropped */
         struct kv_slab slab;
+};
+
+/* A stream of main rows whose dropped ones are gathered when they are selected. */
+struct source {
+        struct hot_pool hot;
+        uint8_t *memory;  /* [hot_rows] rows: the slots */
+        uint32_t *wanted; /* [hot_rows] scratch: those of a query that were dropped */
+        uint64_t staged;  /* number of the selection that has slots as a whole, 0: none */
 };
 
 struct kv {
@@ -19,7 +29,7 @@ struct kv {
         size_t n_pages, capacity;
         size_t n_droppable; /* pages whose main rows are on the device and in a slab */
         size_t n_dropped;
-        bool spilled;
+        struct source *source; /* [n_streams], those of main rows; NULL: not spilled */
 };
 
 static int create(const struct kv_layout *layout, struct kv_pool *pool, struct kv **ret) {
@@ -39,7 +49,16 @@ static uint64_t hot_bytes(const struct kv *kv) {
 static uint64_t bytes(const struct kv *kv) {
         return (uint64_t)kv->n_pages * kv->layout->page_bytes -
                 (uint64_t)kv->n_dropped * kv->layout->block_bytes[KV_MAIN] +
-                (kv->spilled ? hot_bytes(kv) : 0);
+                (kv->source ? hot_bytes(kv) : 0);
+}
+
+static void free_sources(const struct kv *kv, struct source *source) {
+        for (uint32_t i = 0; source && i < kv->layout->n_streams; i++) {
+                hot_pool_deinit(&source[i].hot);
+                free(source[i].memory);
+                free(source[i].wanted);
+        }
+        free(source);
 }
 
 static void destroy(struct kv *kv) {
@@ -50,6 +69,7 @@ static void destroy(struct kv *kv) {
                 for (unsigned part = 0; part < N_KV_PARTS; part++)
                         free(kv->page[i].block[part]);
         free(kv->page);
+        free_sources(kv, kv->source);
         free(kv);
 }
 
@@ -60,7 +80,7 @@ static uint64_t missing(const struct kv *kv, uint64_t n_tokens) {
 
 static int add_page(struct kv *kv, bool restored) {
         struct page *page = &kv->page[kv->n_pages];
-        bool dropped = kv->spilled && restored;
+        bool dropped = kv->source && restored;
         *page = (struct page){ .block = { malloc(kv->layout->block_bytes[KV_KEYS]) } };
         if (!dropped)
                 page->block[KV_MAIN] = malloc(kv->layout->block_bytes[KV_MAIN]);
@@ -76,37 +96,54 @@ static int add_page(struct kv *kv, bool restored) {
         return 0;
 }
 
-static int reserve(struct kv *kv, uint64_t n_tokens, uint64_t n_restored) {
-        uint64_t wanted = kv_pages(n_tokens);
-        if (kv->layout->page_bytes == 0)
-                return 0;
-        if (wanted > kv->capacity) {
-                size_t capacity = wanted > 2 * kv->capacity ? (size_t)wanted : 2 * kv->capacity;
-                struct page *page = reallocarray(kv->page, capacity, sizeof(*page));
+static uint32_t rows_per_page(const struct kv *kv, unsigned stream) {
+        return KV_PAGE_TOKENS / kv->layout->stream[stream].tokens_per_row;
+}
+
+/* Room for n_pages pages in the tables. */
+static int grow_tables(struct kv *kv, size_t n_pages, struct source *source) {
+        if (n_pages > kv->capacity) {
+                struct page *page = reallocarray(kv->page, n_pages, sizeof(*page));
                 if (!page)
                         return -ENOMEM;
                 kv->page = page;
-                kv->capacity = capacity;
+                kv->capacity = n_pages;
         }
         int r = 0;
+        for (uint32_t i = 0; r == 0 && source && i < kv->layout->n_streams; i++)
+                if (kv->layout->stream[i].part == KV_MAIN)
+                        r = hot_pool_grow(&source[i].hot,
+                                          (uint64_t)kv->capacity * rows_per_page(kv, i));
+        return r;
+}
+
+static int reserve(struct kv *kv, uint64_t n_tokens, uint64_t n_restored) {
+        size_t wanted = (size_t)kv_pages(n_tokens);
+        if (kv->layout->page_bytes == 0 || wanted <= kv->n_pages)
+                return 0;
+        size_t doubled = 2 * kv->capacity;
+        int r = grow_tables(kv, wanted > kv->capacity && wanted < doubled ? doubled : wanted,
+                            kv->source);
         while (r == 0 && kv->n_pages < wanted)
                 r = add_page(kv, kv->n_pages < n_restored);
         return r;
 }
 
-static uint32_t rows_per_page(const struct kv *kv, unsigned stream) {
-        return KV_PAGE_TOKENS / kv->layout->stream[stream].tokens_per_row;
-}
-
+/* Where a row lies on the device; NULL: it was dropped. */
 static uint8_t *row_at(const struct kv *kv, unsigned stream, uint64_t row) {
         const struct kv_stream *s = &kv->layout->stream[stream];
         uint32_t per_page = rows_per_page(kv, stream);
         assert(row / per_page < kv->n_pages);
-        const struct page *page = &kv->page[row / per_page];
-        size_t at = (size_t)(row % per_page) * s->row_bytes;
-        if (!page->block[s->part])
-                return (uint8_t *)page->slab.bytes + s->slab_offset + at;
-        return page->block[s->part] + s->block_offset + at;
+        uint8_t *block = kv->page[row / per_page].block[s->part];
+        return block ? block + s->block_offset + (size_t)(row % per_page) * s->row_bytes : NULL;
+}
+
+/* Where a row of a lent page lies in host memory. */
+static const uint8_t *row_in_slab(const struct kv *kv, unsigned stream, uint64_t row) {
+        const struct kv_stream *s = &kv->layout->stream[stream];
+        uint32_t per_page = rows_per_page(kv, stream);
+        return kv->page[row / per_page].slab.bytes + s->slab_offset +
+                (size_t)(row % per_page) * s->row_bytes;
 }
 
 /* Rows from `row` on that lie contiguous in its page. */
@@ -140,7 +177,7 @@ static void lend(struct kv *kv, uint64_t page, struct kv_slab slab) {
         if (p->slab.bytes)
                 return;
         p->slab = slab;
-        if (!kv->spilled)
+        if (!kv->source)
                 kv->n_droppable++;
         else if (p->block[KV_MAIN])
                 drop(kv, p);
@@ -158,25 +195,52 @@ static void restore(struct kv *kv, uint64_t page, struct kv_slab slab) {
 }
 
 static int64_t gain(const struct kv *kv) {
-        return kv->spilled ? 0
-                           : (int64_t)(kv->n_droppable * kv->layout->block_bytes[KV_MAIN]) -
+        return kv->source ? 0
+                          : (int64_t)(kv->n_droppable * kv->layout->block_bytes[KV_MAIN]) -
                         (int64_t)hot_bytes(kv);
 }
 
+static int new_sources(struct kv *kv, struct source **ret) {
+        uint32_t n = kv->pool->hot_rows;
+        struct source *source = calloc(kv->layout->n_streams + 1, sizeof(*source));
+        int r = source ? 0 : -ENOMEM;
+        for (uint32_t i = 0; r == 0 && i < kv->layout->n_streams; i++) {
+                if (kv->layout->stream[i].part != KV_MAIN)
+                        continue;
+                r = hot_pool_init(&source[i].hot, n);
+                source[i].memory = calloc(n, kv->layout->stream[i].row_bytes);
+                source[i].wanted = calloc(n, sizeof(*source[i].wanted));
+                if (!source[i].memory || !source[i].wanted)
+                        r = -ENOMEM;
+        }
+        if (r == 0)
+                r = grow_tables(kv, kv->capacity, source);
+        if (r < 0) {
+                free_sources(kv, source);
+                return r;
+        }
+        *ret = source;
+        return 0;
+}
+
 static int spill(struct kv *kv) {
-        if (kv->spilled)
+        struct source *source;
+        if (kv->source)
                 return 0;
+        int r = new_sources(kv, &source);
+        if (r < 0)
+                return r;
         for (size_t i = 0; i < kv->n_pages; i++)
                 if (kv->page[i].slab.bytes)
                         drop(kv, &kv->page[i]);
         kv->n_droppable = 0;
-        kv->spilled = true;
+        kv->source = source;
         kv_pool_take(kv->pool, hot_bytes(kv));
         return 0;
 }
 
 static bool spilled(const struct kv *kv) {
-        return kv->spilled;
+        return kv->source != NULL;
 }
 
 static void read_rows(const struct kv *kv, unsigned stream, uint64_t first, uint32_t n,
@@ -185,20 +249,73 @@ static void read_rows(const struct kv *kv, unsigned stream, uint64_t first, uint
         for (uint32_t done = 0; done < n;) {
                 uint32_t run = contiguous_rows(kv, stream, first + done);
                 run = run < n - done ? run : n - done;
-                memcpy(ret_rows + (size_t)done * row_bytes, row_at(kv, stream, first + done),
+                const uint8_t *rows = row_at(kv, stream, first + done);
+                memcpy(ret_rows + (size_t)done * row_bytes,
+                       rows ? rows : row_in_slab(kv, stream, first + done),
                        (size_t)run * row_bytes);
                 done += run;
         }
 }
 
-static void gather(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
-                   uint8_t *ret_rows) {
-        uint32_t row_bytes = kv->layout->stream[stream].row_bytes;
-        for (uint32_t i = 0; i < n; i++)
-                memcpy(ret_rows + (size_t)i * row_bytes, row_at(kv, stream, rows[i]), row_bytes);
+/* Those of a query's rows that are not on the device with their page. */
+static uint32_t dropped_rows(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
+                             uint32_t *ret) {
+        uint32_t shift = (uint32_t)__builtin_ctz(rows_per_page(kv, stream)), n_ret = 0;
+        for (uint32_t i = 0; i < n; i++) {
+                assert(rows[i] >> shift < kv->n_pages);
+                if (!kv->page[rows[i] >> shift].block[KV_MAIN])
+                        ret[n_ret++] = rows[i];
+        }
+        return n_ret;
+}
+
+static uint32_t stage(struct kv *kv, unsigned stream, const struct kv_queries *queries) {
+        if (kv->n_dropped == 0)
+                return queries->n;
+        struct source *source = &kv->source[stream];
+        if (queries->selection != 0 && source->staged == queries->selection)
+                return queries->n;
+
+        uint32_t row_bytes = kv->layout->stream[stream].row_bytes, n = 0, row, slot;
+        hot_pool_begin_tile(&source->hot);
+        for (; n < queries->n; n++) {
+                uint32_t n_wanted =
+                        dropped_rows(kv, stream, queries->rows + (size_t)n * queries->stride,
+                                     queries->n_rows[n], source->wanted);
+                if (!hot_pool_add(&source->hot, source->wanted, n_wanted))
+                        break;
+        }
+        while (hot_pool_next_missing(&source->hot, &row, &slot)) {
+                memcpy(source->memory + (size_t)slot * row_bytes, row_in_slab(kv, stream, row),
+                       row_bytes);
+                kv->pool->rows_missed++;
+        }
+        kv->pool->rows_gathered += source->hot.n_tile;
+        source->staged = n == queries->n ? queries->selection : 0;
+        return n;
+}
+
+static void slots(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
+                  struct kv_slot *ret_slots) {
+        const struct kv_stream *s = &kv->layout->stream[stream];
+        uint32_t per_page = rows_per_page(kv, stream), shift = (uint32_t)__builtin_ctz(per_page);
+        for (uint32_t i = 0; i < n; i++) {
+                assert(rows[i] >> shift < kv->n_pages);
+                const uint8_t *block = kv->page[rows[i] >> shift].block[s->part];
+                ret_slots[i].row = block
+                        ? block + s->block_offset + (size_t)(rows[i] % per_page) * s->row_bytes
+                        : kv->source[stream].memory +
+                                (size_t)hot_pool_slot(&kv->source[stream].hot, rows[i]) *
+                                        s->row_bytes;
+        }
+}
+
+static uint32_t run(const struct kv *kv, unsigned stream, uint64_t key, struct kv_slot *ret_first) {
+        ret_first->row = row_at(kv, stream, key);
+        return contiguous_rows(kv, stream, key);
 }
 
 const struct kv_operations kv_memory = {
-        create, destroy, missing, reserve,   append, restore, lend,
-        gain,   spill,   spilled, read_rows, gather, bytes,
+        create, destroy, missing,   reserve, append, restore, lend,  gain,
+        spill,  spilled, read_rows, stage,   slots,  run,     bytes,
 };

@@ -15,14 +15,14 @@
 
 /* Private to one worker. */
 struct worker_scratch {
-        float *matmul;   /* matmul_scratch(widest input) */
-        float *attend;   /* [H][window + topk + 16] */
-        uint8_t *packed; /* rows copied out of the streams */
-        float *keys;     /* the same, unpacked */
-        float *scores;   /* [INDEX_ROWS_TILE][n_keys_max] */
-        float *blocks;   /* [n_keys_max] best score per candidate block */
-        uint64_t *order; /* [n_keys_max] */
-        uint32_t *list;  /* [n_keys_max] key numbers of the candidate blocks */
+        float *matmul;         /* matmul_scratch(widest input) */
+        float *attend;         /* [H][window + topk + 16] */
+        struct kv_slot *slots; /* [max(topk, INDEX_KEYS_TILE)] rows to unpack */
+        float *keys;           /* the same, unpacked */
+        float *scores;         /* [INDEX_ROWS_TILE][n_keys_max] */
+        float *blocks;         /* [n_keys_max] best score per candidate block */
+        uint64_t *order;       /* [n_keys_max] */
+        uint32_t *list;        /* [n_keys_max] key numbers of the candidate blocks */
 };
 
 /* One Engram table's rows of the step in flight. E = R * rows per token. */
@@ -58,6 +58,9 @@ struct workspace {
         uint8_t *stream_rows;              /* [R][longest stream row] */
         float *index_q, *index_w;          /* [R][index heads][index_head_dim], [R][index heads] */
         uint32_t *selected, *n_selected;   /* [R][topk], [R]: of the last index source */
+        uint64_t selection;                /* its number, never twice */
+        uint32_t *tile;                    /* [R] rows whose attention is computed together */
+        uint32_t *n_attended;              /* [R parts] rows of a part that are done */
         uint32_t *candidate, *n_candidate; /* [R][candidate_blocks], [R] */
 
         float *router;        /* [R][experts] */

@@ -4,7 +4,7 @@
 #include "engine/pool.h"
 #include "engine/step.h"
 
-/* Buffers that do not depend on the number of workers: 53 today, and four for each Engram table.
+/* Buffers that do not depend on the number of workers: 55 today, and four for each Engram table.
  * Each worker adds four. */
 #define BLOCKS_MAX (64 + 4 * ENGRAM_LAYERS_MAX)
 
@@ -80,6 +80,8 @@ static int attention_buffers(struct workspace *ws, const struct engine *e, size_
         ws->index_w = ROOM(rows * c->index_n_heads, float);
         ws->selected = ROOM(rows * c->index_topk, uint32_t);
         ws->n_selected = ROOM(rows, uint32_t);
+        ws->tile = ROOM(rows, uint32_t);
+        ws->n_attended = ROOM(rows, uint32_t);
         ws->candidate = ROOM(rows * c->candidate_blocks, uint32_t);
         ws->n_candidate = ROOM(rows, uint32_t);
         return failed;
@@ -143,16 +145,14 @@ static size_t widest_input(const struct engine *e) {
 static int worker_buffers(struct workspace *ws, const struct engine *e) {
         const struct model_config *c = &e->config;
         int failed = 0;
-        size_t latent = row_bytes(ROW_FP4_LATENT, c->head_dim),
-               key = row_bytes(ROW_FP4_KEY, c->index_head_dim);
-        size_t packed = c->index_topk * latent, packed_keys = INDEX_KEYS_TILE * key;
         size_t keys = (size_t)c->index_topk * c->head_dim,
                index_keys = (size_t)INDEX_KEYS_TILE * c->index_head_dim;
         for (unsigned i = 0; i < ws->n_workers; i++) {
                 struct worker_scratch *w = &ws->worker[i];
                 w->matmul = ROOM(matmul_scratch((uint32_t)widest_input(e)), float);
                 w->attend = ROOM((size_t)c->n_heads * (c->window + c->index_topk + 16), float);
-                w->packed = ROOM(packed > packed_keys ? packed : packed_keys, uint8_t);
+                w->slots = ROOM(c->index_topk > INDEX_KEYS_TILE ? c->index_topk : INDEX_KEYS_TILE,
+                                struct kv_slot);
                 w->keys = ROOM(keys > index_keys ? keys : index_keys, float);
         }
         return failed;

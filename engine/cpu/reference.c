@@ -83,6 +83,12 @@ static void unpack_rows(enum row_format format, const uint8_t *rows, uint32_t n_
                 row_unpack(format, rows + r * row_bytes(format, n), n, x + (size_t)r * n);
 }
 
+static void unpack_slots(enum row_format format, const struct kv_slot *rows, uint32_t n_rows,
+                         uint32_t n, float *x) {
+        for (uint32_t r = 0; r < n_rows; r++)
+                row_unpack(format, rows[r].row, n, x + (size_t)r * n);
+}
+
 static const float *attend_key(const struct attend *a, uint32_t i) {
         return i < a->n_keys[0] ? a->keys[0] + (size_t)i * a->dim
                                 : a->keys[1] + (size_t)(i - a->n_keys[0]) * a->dim;
@@ -267,6 +273,7 @@ const struct backend backend_reference = {
         .rope = reference_rope,
         .fp8_round = fp8_round,
         .row_unpack = unpack_rows,
+        .slots_unpack = unpack_slots,
         .attend = attend,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,

@@ -129,21 +129,30 @@ static inline void unpack_fp4_16(const uint8_t *codes, float scale, float *x) {
         }
 }
 
+static inline void unpack_row(enum row_format format, const uint8_t *row, uint32_t n, float *x) {
+        if (format == ROW_FP8) {
+                unpack_fp8(row, n, x);
+                return;
+        }
+        for (uint32_t i = 0; i < n; i += 16) {
+                float scale = format == ROW_FP4_LATENT
+                        ? e4m3_decode(row[n / 2 + i / FP4_LATENT_BLOCK])
+                        : ue8m0_decode(row[n / 2 + i / FP4_KEY_BLOCK]);
+                unpack_fp4_16(row + i / 2, scale, x + i);
+        }
+}
+
 static void row_unpack_vector(enum row_format format, const uint8_t *rows, uint32_t n_rows,
                               uint32_t n, float *x) {
         size_t bytes = row_bytes(format, n);
-        for (uint32_t r = 0; r < n_rows; r++, rows += bytes, x += n) {
-                if (format == ROW_FP8) {
-                        unpack_fp8(rows, n, x);
-                        continue;
-                }
-                for (uint32_t i = 0; i < n; i += 16) {
-                        float scale = format == ROW_FP4_LATENT
-                                ? e4m3_decode(rows[n / 2 + i / FP4_LATENT_BLOCK])
-                                : ue8m0_decode(rows[n / 2 + i / FP4_KEY_BLOCK]);
-                        unpack_fp4_16(rows + i / 2, scale, x + i);
-                }
-        }
+        for (uint32_t r = 0; r < n_rows; r++)
+                unpack_row(format, rows + r * bytes, n, x + (size_t)r * n);
+}
+
+static void slots_unpack(enum row_format format, const struct kv_slot *rows, uint32_t n_rows,
+                         uint32_t n, float *x) {
+        for (uint32_t r = 0; r < n_rows; r++)
+                unpack_row(format, rows[r].row, n, x + (size_t)r * n);
 }
 
 /* math_expf for eight values, step by step. */
@@ -371,6 +380,7 @@ const struct backend VECTOR(backend) = {
         .rope = reference_rope,
         .fp8_round = fp8_round,
         .row_unpack = row_unpack_vector,
+        .slots_unpack = slots_unpack,
         .attend = attend,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,

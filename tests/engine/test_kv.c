@@ -57,10 +57,11 @@ static void rows_come_back_across_pages(void **state) {
                 assert_int_equal(back[i], (uint8_t)(100 + i * 7));
         const uint32_t rows[] = { 149, 0,
                                   64 }; /* of stream 0: last, first, first of the second page */
-        kv_memory.gather(kv, 0, rows, 3, back);
-        assert_int_equal(back[0], (uint8_t)(200 * 3 + 49 * 3));
-        assert_int_equal(back[3], 0);
-        assert_int_equal(back[6], (uint8_t)(100 * 3 + 14 * 3));
+        struct kv_slot slot[3];
+        kv_memory.slots(kv, 0, rows, 3, slot);
+        assert_int_equal(slot[0].row[0], (uint8_t)(200 * 3 + 49 * 3));
+        assert_int_equal(slot[1].row[0], 0);
+        assert_int_equal(slot[2].row[0], (uint8_t)(100 * 3 + 14 * 3));
         assert_int_equal(kv_memory.bytes(kv), 3ULL * layout.page_bytes);
         assert_int_equal(pool.used, 3ULL * layout.page_bytes);
         kv_memory.destroy(kv);
