@@ -61,6 +61,7 @@ static void fill_timing(Seekd__V1__Timing *timing, const struct request *request
 static void fill_verdict(Seekd__V1__CacheVerdict *cache, struct request *request) {
         static const Seekd__V1__CacheTier tiers[] = {
                 [KV_TIER_NONE] = SEEKD__V1__CACHE_TIER__CACHE_TIER_NONE,
+                [KV_TIER_DEVICE] = SEEKD__V1__CACHE_TIER__CACHE_TIER_DEVICE,
                 [KV_TIER_HOST] = SEEKD__V1__CACHE_TIER__CACHE_TIER_HOST,
                 [KV_TIER_DISK] = SEEKD__V1__CACHE_TIER__CACHE_TIER_DISK,
         };

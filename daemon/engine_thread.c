@@ -112,8 +112,13 @@ static int load(struct engine_thread *thread, struct error *err) {
         struct keeper_options keeper_options = thread->options.keeper;
         keeper_options.notify = wake_by_reader;
         keeper_options.context = thread;
+        keeper_options.parked_bytes =
+                options.device_kv_bytes ? options.device_kv_bytes : PARKED_BYTES_MAX;
         struct keeper *keeper;
-        r = keeper_open(&keeper_options, engine, &keeper, err);
+        struct memory_plan plan;
+        r = memory_plan(engine, options.device_kv_bytes, keeper_options.host_bytes, &plan, err);
+        if (r == 0)
+                r = keeper_open(&keeper_options, engine, &keeper, err);
         if (r < 0) {
                 engine_close(engine);
                 return r;
@@ -122,6 +127,7 @@ static int load(struct engine_thread *thread, struct error *err) {
                 .engine = engine,
                 .keeper = keeper,
                 .n_running_max = thread->options.n_running_max,
+                .plan = plan,
                 .give_back = give_back,
                 .userdata = thread,
         };
@@ -180,13 +186,17 @@ static bool wait_for_work(struct engine_thread *thread, enum runner_state state,
 
 static void publish_counters(struct engine_thread *thread) {
         const struct runner *runner = &thread->runner;
+        struct keeper_statistics kept;
+        keeper_statistics(runner->keeper, runner->engine, &kept);
         pthread_mutex_lock(&thread->lock);
         struct engine_thread_status *status = &thread->status;
         status->n_steps = runner->n_steps;
         status->n_prompt_tokens = runner->n_prompt_tokens;
         status->n_generated_tokens = runner->n_generated_tokens;
         status->n_cancelled = runner->n_cancelled;
+        status->n_gave_way = runner->n_gave_way;
         status->kv_bytes = runner->kv_bytes;
+        status->kept = kept;
         status->n_running = runner->n_running;
         status->n_queued = (unsigned)runner->n_requests - runner->n_running;
         pthread_mutex_unlock(&thread->lock);
@@ -290,6 +300,10 @@ void engine_thread_status(struct engine_thread *thread, struct engine_thread_sta
         pthread_mutex_lock(&thread->lock);
         *ret = thread->status;
         pthread_mutex_unlock(&thread->lock);
+}
+
+uint32_t engine_thread_context(const struct engine_thread *thread) {
+        return atomic_load(&thread->engine) ? thread->runner.plan.context : 0;
 }
 
 const struct engine *engine_thread_engine(const struct engine_thread *thread) {

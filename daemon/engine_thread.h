@@ -21,7 +21,7 @@ struct engine_thread_options {
         struct engine_options
                 engine; /* strings outlive the thread; progress and userdata are set by us */
         unsigned n_running_max;
-        struct keeper_options keeper; /* strings outlive the thread; notify and context are ours */
+        struct keeper_options keeper; /* likewise; notify, context and parked_bytes are ours */
         struct engram_options engram; /* likewise; progress and userdata are ours */
         void (*notify)(
                 void *userdata); /* progress, readiness or finished requests; any number of calls */
@@ -62,7 +62,9 @@ struct engine_thread_status {
         bool idle;          /* has nothing to do: a still `n_turns` is no sign of trouble */
         uint64_t n_turns;
         uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_cancelled;
+        uint64_t n_gave_way;
         uint64_t kv_bytes;
+        struct keeper_statistics kept;
         unsigned n_running, n_queued;
 };
 void engine_thread_status(struct engine_thread *thread, struct engine_thread_status *ret);
@@ -72,3 +74,6 @@ const struct engine *engine_thread_engine(const struct engine_thread *thread);
 
 /* Where its Engram rows come from; NULL until MODEL_READY. */
 const struct engram *engine_thread_engram(const struct engine_thread *thread);
+/* Tokens that a request can have in all: the model's context, or less when the memory for KV is
+ * small. 0 until MODEL_READY. */
+uint32_t engine_thread_context(const struct engine_thread *thread);

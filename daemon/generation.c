@@ -141,7 +141,6 @@ void generation_finish(struct request *request, int reason, const struct refusal
         request->finished = true;
         request->finish_reason = reason;
         keeper_end(request);
-        request->sequence = sequence_free(request->sequence);
         bool cut = reason == REASON(STOP) || reason == REASON(ERROR);
         struct refusal lost;
         if (send_rest(request, cut) < 0 && reason != REASON(ERROR)) {

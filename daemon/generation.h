@@ -14,7 +14,7 @@ void generation_token(struct request *request, uint32_t id, bool is_eos, bool is
                       float logprob, uint64_t now_ns);
 
 /* Ends it: the text that was held back (unless a stop string was found or something failed), then
- * Done. Frees the sequence. `error` with FINISH_REASON_ERROR. Once. */
+ * Done. Gives up the sequence. `error` with FINISH_REASON_ERROR. Once. */
 void generation_finish(struct request *request, int reason, const struct refusal *error,
                        uint64_t now_ns);
 

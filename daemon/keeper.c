@@ -1,24 +1,16 @@
-#include "daemon/keeper.h"
-
 #include <errno.h>
 #include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "daemon/request.h"
+#include "daemon/keeper_private.h"
 #include "engine/engine.h"
 #include "engine/identity.h"
 #include "engine/numerics.h"
 #include "memory/kv_store.h"
 #include "memory/secret.h"
-
-/* A state is kept at the latest after this much work, so that a crash or a prompt that turns away
- * late costs no more. */
-#define STATE_TOKENS 8192
-#define STATE_NS     NS_PER_S
 
 /* What one user may pin, as a share of the disk for kept KV (of memory without a disk): half is
  * left to everybody when two users pin what they can. */
@@ -26,11 +18,6 @@
 
 /* Version of what engine_state_bytes() and engine_page_bytes() hold. */
 #define KV_FORMAT "fp8 windows, fp4 latents and keys, 1"
-
-struct keeper {
-        struct kv_store *store;
-        struct kv_cache *cache;
-};
 
 static void hash_more(void *context, const void *data, size_t n) {
         crypto_generichash_update(context, data, n);
@@ -77,6 +64,12 @@ static int open_store(const struct keeper_options *options, const struct engine 
         return kv_store_open(&config, ret, err);
 }
 
+/* What a parked sequence holds in memory stands in nobody's way. */
+static bool end_parked(void *context) {
+        struct keeper *keeper = context;
+        return parking_drop(&keeper->parking, NULL);
+}
+
 int keeper_open(const struct keeper_options *options, const struct engine *engine,
                 struct keeper **ret, struct error *err) {
         struct page_key key;
@@ -89,6 +82,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
         struct keeper *keeper = calloc(1, sizeof(*keeper));
         if (!keeper)
                 return error_set(err, -ENOMEM, "out of memory");
+        keeper->parking.bytes_max = options->parked_bytes;
         int r = 0;
         if (on_disk)
                 r = secret_open(options->state_dir, &key, err);
@@ -103,6 +97,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                         (on_disk ? options->disk_bytes : options->host_bytes) / PINNED_SHARE,
                 .notify = options->notify,
                 .context = options->context,
+                .end_lease = end_parked,
+                .end_lease_context = keeper,
         };
         if (r == 0)
                 r = fingerprint(engine, options->model_dir, &config.fingerprint, err);
@@ -123,6 +119,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
 struct keeper *keeper_close(struct keeper *keeper) {
         if (!keeper)
                 return NULL;
+        while (parking_drop(&keeper->parking, NULL))
+                ;
         kv_cache_close(keeper->cache);
         if (keeper->store)
                 kv_store_close(keeper->store);
@@ -130,10 +128,17 @@ struct keeper *keeper_close(struct keeper *keeper) {
         return NULL;
 }
 
-void keeper_statistics(const struct keeper *keeper, struct kv_cache_statistics *ret) {
-        *ret = (struct kv_cache_statistics){ 0 };
-        if (keeper)
-                kv_cache_statistics(keeper->cache, ret);
+void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
+                       struct keeper_statistics *ret) {
+        *ret = (struct keeper_statistics){ 0 };
+        engine_kv_statistics(engine, &ret->device);
+        if (!keeper)
+                return;
+        kv_cache_statistics(keeper->cache, &ret->cache);
+        ret->device_hits = keeper->device_hits;
+        ret->device_reused_tokens = keeper->device_reused_tokens;
+        ret->n_parked = keeper->parking.n;
+        ret->parked_bytes = parking_bytes(&keeper->parking, NULL);
 }
 
 void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {
@@ -141,84 +146,17 @@ void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {
                 kv_cache_computed(keeper->cache, n_tokens, (double)ns / 1e6);
 }
 
-/* -- one request ---------------------------------------------------------------------------------
+/* -- parked sequences ----------------------------------------------------------------------------
  */
 
-/* Puts what the lease holds into the new sequence. What cannot be used is computed instead. */
-static int restore(struct request *request) {
-        uint32_t n_pages;
-        struct error err = { 0 };
-        const uint8_t *const *pages = kv_lease_pages(request->lease, &n_pages);
-        int r = sequence_restore(request->sequence, pages, n_pages,
-                                 kv_lease_frontier(request->lease), &err);
-        if (r < 0)
-                log_warning("kept KV cannot be used: %s", err.text);
-        return r;
+static const struct parked *next_of(struct keeper *keeper, const struct request *request) {
+        return request ? parking_find(&keeper->parking, request) : NULL;
 }
 
-int keeper_begin(struct keeper *keeper, struct engine *engine, struct request *request) {
-        int r;
-        /* Without memory for a lease the request is computed from the start. */
-        if (keeper && !request->leased &&
-            kv_cache_lease(keeper->cache, request->uid, request->subject, request->tokens.ids,
-                           request->n_prompt, &request->lease) < 0)
-                request->lease = NULL;
-        request->leased = true;
-        if (request->lease && !kv_lease_ready(request->lease))
-                return -EAGAIN;
-        r = sequence_new(engine, &request->sequence);
-        if (r < 0 || !request->lease)
-                return r;
-        request->verdict = *kv_lease_verdict(request->lease);
-        if (request->verdict.n_reused > 0 && (r = restore(request)) < 0) {
-                request->sequence = sequence_free(request->sequence);
-                request->lease = kv_lease_end(request->lease);
-                request->verdict = (struct kv_verdict){ .end = PREFIX_END_NO_FRONTIER };
-                return r == -ENOMEM ? r : sequence_new(engine, &request->sequence);
-        }
-        request->n_kept = request->verdict.n_reused;
-        atomic_store(&request->live.n_prompt_done, request->verdict.n_reused);
-        return 0;
+uint64_t keeper_parked_bytes(struct keeper *keeper, const struct request *except) {
+        return keeper ? parking_bytes(&keeper->parking, next_of(keeper, except)) : 0;
 }
 
-static void keep_pages(struct request *request, uint32_t position) {
-        uint32_t page;
-        uint8_t *room;
-        while ((room = kv_lease_add_page(request->lease, request->tokens.ids, position, &page)))
-                sequence_save_page(request->sequence, page, room);
-}
-
-static void keep_state(struct request *request, uint32_t position, bool lasting, uint64_t now_ns) {
-        uint8_t *room =
-                kv_lease_add_frontier(request->lease, request->tokens.ids, position, lasting);
-        if (room)
-                sequence_save_state(request->sequence, room);
-        request->n_kept = position;
-        request->kept_ns = now_ns;
-}
-
-void keeper_computed(struct request *request, uint64_t now_ns) {
-        if (!request->lease)
-                return;
-        uint32_t position = (uint32_t)sequence_position(request->sequence), n = request->n_prompt;
-        if (request->kept_ns == 0)
-                request->kept_ns = request->started_ns;
-        keep_pages(request, position);
-        /* The end of the prompt; and the last page's end before it, because the same prompt sent
-         * again needs at least one token to compute. */
-        bool lasting = position == n ||
-                (position < n && position % PAGE_TOKENS == 0 && n - position <= PAGE_TOKENS);
-        if (lasting || position - request->n_kept >= STATE_TOKENS ||
-            now_ns - request->kept_ns >= STATE_NS)
-                keep_state(request, position, lasting, now_ns);
-}
-
-void keeper_end(struct request *request) {
-        if (request->lease && request->sequence && kv_lease_ready(request->lease)) {
-                uint32_t position = (uint32_t)sequence_position(request->sequence);
-                keep_pages(request, position);
-                if (position > request->n_kept)
-                        keep_state(request, position, true, 0);
-        }
-        request->lease = kv_lease_end(request->lease);
+bool keeper_drop_parked(struct keeper *keeper, const struct request *except) {
+        return keeper && parking_drop(&keeper->parking, next_of(keeper, except));
 }

@@ -1,14 +1,19 @@
 /* What is kept of computed KV: joins the engine's sequences with the cache of memory/. A request
  * goes on from what earlier ones have computed, and leaves what it computes to later ones.
  *
+ * Its full pages lie in memory twice: as rows on the device and as bytes in the cache. They are
+ * lent to the sequence, which may then drop its rows and gather them from there (engine.h); its
+ * lease holds them until the sequence is gone.
+ *
  * Engine thread; the statistics are published by its owner. */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/engine.h"
 #include "memory/kv_cache.h"
 
-struct engine;
 struct error;
 struct keeper;
 struct request;
@@ -18,6 +23,7 @@ struct keeper_options {
         const char *state_dir; /* "": nothing outlives the process */
         uint64_t host_bytes;   /* memory for kept KV; 0 = keep nothing */
         uint64_t disk_bytes;   /* in state_dir; 0 = nothing there */
+        uint64_t parked_bytes; /* on the device, of sequences between two turns */
         /* A request for which keeper_begin() said -EAGAIN may be ready. Any thread. */
         void (*notify)(void *context);
         void *context;
@@ -29,17 +35,42 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 struct keeper **ret, struct error *err);
 struct keeper *keeper_close(struct keeper *keeper); /* NULL-safe, returns NULL */
 
-/* Makes the request's sequence, holding as much of its tokens as is kept. 0, -EAGAIN (it is being
- * read from disk: ask again), -ENOMEM. `keeper` may be NULL. */
+/* Makes the request's sequence, holding as much of its tokens as is parked or kept. 0, -EAGAIN (it
+ * is being read from disk: ask again), -ENOSPC (no room on the device), -ENOMEM. `keeper` may be
+ * NULL. */
 int keeper_begin(struct keeper *keeper, struct engine *engine, struct request *request);
 
 /* A step over n_tokens tokens took so long: what is kept is worth that. `keeper` may be NULL. */
 void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns);
 
-/* After a step: keeps its new pages, and its state where a later request may want to go on. */
+/* After a step: keeps and lends its new pages, and keeps its state where a later request may want
+ * to go on. */
 void keeper_computed(struct request *request, uint64_t now_ns);
 
-/* Before its sequence is freed: keeps its state as well. The lease is gone afterwards. */
+/* Lends what could not be kept before, now that there may be memory. True: something. */
+bool keeper_lend(struct request *request);
+
+/* Its turn is over: state kept, sequence parked or freed, lease gone. Also without a sequence. */
 void keeper_end(struct request *request);
 
-void keeper_statistics(const struct keeper *keeper, struct kv_cache_statistics *ret);
+/* It gives way to others: state kept, sequence freed, lease gone; keeper_begin() goes on from
+ * there. A sequence that must not be used again is freed before. */
+void keeper_leave(struct request *request);
+
+/* Device bytes of parked sequences, and giving up the oldest of them, except the one with which
+ * this request (may be NULL) would go on. False: there is none. `keeper` may be NULL. */
+uint64_t keeper_parked_bytes(struct keeper *keeper, const struct request *except);
+bool keeper_drop_parked(struct keeper *keeper, const struct request *except);
+
+struct keeper_statistics {
+        struct kv_cache_statistics cache;
+        struct engine_kv_statistics device; /* parked sequences count */
+        uint64_t device_hits;               /* requests that went on with a parked sequence; no
+                                               lookups of the cache */
+        uint64_t device_reused_tokens;
+        uint64_t n_parked, parked_bytes;
+};
+
+/* `keeper` may be NULL: then only `device` is counted. */
+void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
+                       struct keeper_statistics *ret);

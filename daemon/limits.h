@@ -48,6 +48,27 @@
  * request. */
 #define REPLIES_WAITING_MAX 32
 
+/* KV of running requests on the device by default. On a CPU, device and host are the same memory:
+ * as much as is kept, so that a request over the whole context of V4.1, a million tokens in 0.94
+ * GB, still runs without gathering a row. */
+#define DEVICE_KV_DEFAULT (1ULL << 30)
+
+/* Slots of a spilled sequence's hot pool by default: four times the 512 rows that a token of V4.1
+ * selects. At most 2^20: all rows of the longest context. */
+#define HOT_ROWS_DEFAULT 2048
+#define HOT_ROWS_MAX     (1U << 20)
+
+/* Sequences left on the device after their turn, for the next one: a busy desk has a dozen agents
+ * between two turns. Each new request is compared with each. */
+#define PARKED_MAX 16
+
+/* What they may hold there when device_kv is no bound. */
+#define PARKED_BYTES_MAX DEVICE_KV_DEFAULT
+
+/* A request whose client has not read for this long leaves the device when another one waits for
+ * its room: long enough for a client that is only busy. It goes on from what was kept. */
+#define PAUSED_LEAVES_MS 1000
+
 /* Memory and disk for kept KV by default: a million tokens of V4.1 take 0.9 GB, and a state to go
  * on from 2.7 MB. On disk room for some hundred long conversations. */
 #define HOST_KV_DEFAULT (1ULL << 30)

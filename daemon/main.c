@@ -12,6 +12,8 @@
 #include "base/log.h"
 #include "daemon/config.h"
 #include "daemon/engram.h"
+#include "daemon/limits.h"
+#include "daemon/memory_plan.h"
 #include "daemon/server.h"
 #include "daemon/state_folder.h"
 
@@ -24,8 +26,10 @@ static const char usage[] =
         "  --state DIR        folder for what outlives the daemon\n"
         "  --backend NAME     auto, cpu or reference\n"
         "  --threads N        threads that compute, 0 = one per CPU\n"
+        "  --device-kv SIZE   memory for the KV of running requests, such as 512M\n"
         "  --log-level LEVEL  error, warning, notice, info or debug\n"
-        "  --check            load configuration and model, say whether they are fine, and exit\n"
+        "  --check            load configuration and model, say whether they are fine and what\n"
+        "                     fits the memory, and exit\n"
         "  --import           copy the model's Engram tables into the state folder, or compare\n"
         "                     those that are there, and exit\n"
         "  --version          print the version and exit\n"
@@ -46,9 +50,10 @@ enum {
 static const struct setting {
         const char *option, *section, *key;
 } settings[] = {
-        { "model", "model", "path" },       { "socket", "server", "socket" },
-        { "state", "server", "state" },     { "backend", "engine", "backend" },
-        { "threads", "engine", "threads" }, { "log-level", "server", "log_level" },
+        { "model", "model", "path" },           { "socket", "server", "socket" },
+        { "state", "server", "state" },         { "backend", "engine", "backend" },
+        { "threads", "engine", "threads" },     { "device-kv", "memory", "device_kv" },
+        { "log-level", "server", "log_level" },
 };
 #define N_SETTINGS (sizeof(settings) / sizeof(settings[0]))
 
@@ -116,6 +121,27 @@ static int configure(const struct command_line *line, struct config *ret, struct
         return 0;
 }
 
+static double megabytes(uint64_t bytes) {
+        return (double)bytes / 1048576;
+}
+
+static void show_plan(const struct engine *engine, const struct config *config,
+                      const struct memory_plan *plan) {
+        uint64_t resident = engine_kv_bytes(engine, plan->context, false);
+        if (plan->device_bytes > 0)
+                printf("device_kv  %.1f MB\n", megabytes(plan->device_bytes));
+        else
+                printf("device_kv  no bound\n");
+        printf("host_kv    %.1f MB, disk_kv %.1f MB%s\n", megabytes(plan->host_bytes),
+               megabytes(config->disk_kv), config->state_dir[0] ? "" : ", no state folder");
+        printf("a request  up to %u tokens: %.1f MB on the device", plan->context,
+               megabytes(resident));
+        if (plan->host_bytes > 0)
+                printf(", %.1f MB when spilled, with %u hot rows",
+                       megabytes(engine_kv_bytes(engine, plan->context, true)), config->hot_rows);
+        printf("\n");
+}
+
 static int check(const struct config *config) {
         struct engram_options engram_options = { .state_dir = config->state_dir,
                                                  .import = ENGRAM_IMPORT_NEVER,
@@ -129,16 +155,24 @@ static int check(const struct config *config) {
                 .compute = config->compute,
                 .backend = config->backend,
                 .n_threads = config->n_threads,
+                .batch_rows_max = STEP_ROWS,
+                .device_kv_bytes = config->device_kv,
+                .hot_rows = config->hot_rows,
                 .engram_rows = &rows,
         };
         struct error err = { 0 };
+        struct memory_plan plan;
         struct engine *engine = NULL;
         int r = engine_open(&options, &engine, &err);
-        if (r < 0)
+        if (r == 0)
+                r = memory_plan(engine, config->device_kv, config->host_kv, &plan, &err);
+        if (r < 0) {
                 fprintf(stderr, "seekd: %s\n", err.text);
-        else
+        } else {
                 printf("configuration and model are fine: %s, %s, context %u\n", config->model_dir,
                        engine_backend_name(engine), engine_config(engine)->max_positions);
+                show_plan(engine, config, &plan);
+        }
         engine_close(engine);
         engram_free(engram);
         return r < 0 ? EXIT_STATUS_REFUSED : EXIT_STATUS_OK;

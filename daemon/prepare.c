@@ -175,14 +175,17 @@ static int read_sampling(struct request *request, const Seekd__V1__Sampling *giv
 
 /* Prompt and generated tokens share the context; at least one must fit behind the prompt. */
 static int check_length(struct request *request, const struct engine *engine) {
-        uint32_t context = engine_config(engine)->max_positions;
+        uint32_t context = request->context_tokens;
         if (request->tokens.n >= context)
                 return refuse(&request->refusal, TOO_LARGE, "prompt",
-                              "prompt: %zu tokens do not fit the model's context of %u, at most %u "
-                              "leave room for an answer",
-                              request->tokens.n, context, context - 1);
+                              "prompt: %zu tokens do not fit the %s of %u, at most %u leave room "
+                              "for an answer",
+                              request->tokens.n,
+                              context < engine_config(engine)->max_positions
+                                      ? "daemon's memory for a context (device_kv)"
+                                      : "model's context",
+                              context, context - 1);
         request->n_prompt = (uint32_t)request->tokens.n;
-        request->context_tokens = context;
         uint32_t room = context - request->n_prompt;
         if (request->n_generate_max == 0 || request->n_generate_max > room)
                 request->n_generate_max = room;
@@ -307,7 +310,7 @@ static int prepare_model_info(struct request *request, const struct engine *engi
         result.architecture = (char *)(uintptr_t)config->architecture;
         result.backend = (char *)(uintptr_t)engine_backend_name(engine);
         result.vocab_size = config->vocab_size;
-        result.context_tokens = config->max_positions;
+        result.context_tokens = request->context_tokens;
         result.bos_id = config->bos_id;
         result.eos_id = config->eos_id;
         result.fim = fim_supported(engine_tokenizer(engine));

@@ -82,7 +82,7 @@ struct request {
         /* Generation. */
         struct sampling sampling;
         uint32_t n_generate_max; /* > 0 */
-        uint32_t context_tokens;
+        uint32_t context_tokens; /* in all, at most */
         bool logprobs;
         uint64_t deadline_ns; /* 0 = none */
         char subject[SUBJECT_BYTES_MAX + 1];
@@ -95,10 +95,14 @@ struct request {
         /* Engine thread. */
         uint64_t arrival;
         struct sequence *sequence;     /* NULL: waiting, or finished */
+        uint64_t device_bytes;         /* promised to it while it holds a sequence */
+        uint64_t n_ends_awaited;       /* gave way: waits until the runner has seen so many ends */
         struct constraint *constraint; /* where the output is in its grammar */
+        struct keeper *keeper;         /* of `lease` */
         struct kv_lease *lease;        /* NULL: nothing is kept of it */
-        bool leased;                   /* it had one */
-        struct kv_verdict verdict;     /* what it went on from */
+        bool leased;                   /* asked for one since it waits */
+        bool began;                    /* had a sequence before: `verdict` is told */
+        struct kv_verdict verdict;     /* what it went on from at first */
         uint32_t n_kept;               /* tokens whose state was kept last, */
         uint64_t kept_ns;              /* and when */
         struct outbox outbox;

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/admission.h"
 #include "daemon/answer_stream.h"
 #include "daemon/generation.h"
 #include "daemon/keeper.h"
@@ -45,7 +46,7 @@ int runner_init(struct runner *runner) {
 
 static void give_back(struct runner *runner, struct request *request) {
         keeper_end(request);
-        request->sequence = sequence_free(request->sequence);
+        admission_ended(runner, request);
         runner->give_back(runner->userdata, request);
 }
 
@@ -88,6 +89,7 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
                         if (reason != 0)
                                 generation_finish(request, reason, NULL, now_ns);
                 }
+                admission_ended(runner, request);
                 if (gone || (generation_flush(request, now_ns) && request->finished)) {
                         if ((gone && !request->finished) ||
                             request->finish_reason == REASON(CANCELLED))
@@ -102,40 +104,10 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
         runner->n_requests = n_kept;
 }
 
-static void fail(struct request *request, int code, const char *message, uint64_t now_ns) {
+static void fail(struct request *request, const char *message, uint64_t now_ns) {
         struct refusal refusal;
-        refuse(&refusal, code, NULL, "%s", message);
+        refuse(&refusal, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, NULL, "%s", message);
         generation_finish(request, REASON(ERROR), &refusal, now_ns);
-}
-
-/* Gives sequences to the first that wait. One whose client does not read takes no place: else a few
- * such clients would stop all others. What it holds is bounded by its user's number of requests. */
-static void start_waiting(struct runner *runner, uint64_t now_ns) {
-        unsigned n_running = 0, n_active = 0;
-        for (size_t i = 0; i < runner->n_requests; i++) {
-                const struct request *request = runner->requests[i];
-                n_running += request->sequence != NULL;
-                n_active += request->sequence && request->paused_ns == 0;
-        }
-        for (size_t i = 0; i < runner->n_requests && n_active < runner->n_running_max; i++) {
-                struct request *request = runner->requests[i];
-                if (request->sequence || request->finished || request->paused_ns != 0)
-                        continue;
-                request->started_ns = request->started_ns ? request->started_ns : now_ns;
-                int r = keeper_begin(runner->keeper, runner->engine, request);
-                if (r == -EAGAIN) /* what is kept of it is being read */
-                        continue;
-                if (r < 0) {
-                        if (n_running == 0) /* nobody will free memory: waiting would be for ever */
-                                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL,
-                                     "out of memory", now_ns);
-                        break;
-                }
-                atomic_store(&request->live.phase, PHASE(PREFILL));
-                n_running++;
-                n_active++;
-        }
-        runner->n_running = n_running;
 }
 
 /* What can be computed now: the first n_running_max, since those that were paused may make it more.
@@ -165,25 +137,21 @@ static size_t collect(struct runner *runner) {
 
 /* A step failed. Computed alone, requests give the same tokens, so each part of the batch repeats
  * it alone: only the one at fault fails then. After a failure inside the model (-EINVAL and -ENOMEM
- * come before it) the sequences hold rubbish and start again from their tokens. */
+ * come before it) the sequences hold rubbish, of which nothing is kept; the requests begin again
+ * with what was kept before. */
 static void isolate(struct runner *runner, size_t n_picks, int code, const struct error *err,
                     uint64_t now_ns) {
         log_error("a step over %zu requests failed: %s", n_picks, err->text);
         for (size_t i = 0; i < n_picks; i++) {
                 struct request *request = runner->runnable[runner->picks[i].index];
-                if (n_picks == 1) {
-                        fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, err->text,
-                             now_ns);
-                        continue;
-                }
-                request->suspect = true;
+                request->suspect = n_picks > 1;
                 request->n_suspect = sequence_position(request->sequence) + runner->picks[i].n;
-                if (code == -EINVAL || code == -ENOMEM)
-                        continue;
-                request->sequence = sequence_free(request->sequence);
-                if (sequence_new(runner->engine, &request->sequence) < 0)
-                        fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, "out of memory",
-                             now_ns);
+                if (code != -EINVAL && code != -ENOMEM)
+                        request->sequence = sequence_free(request->sequence);
+                if (n_picks == 1)
+                        fail(request, err->text, now_ns);
+                else if (!request->sequence)
+                        admission_leave(request);
         }
 }
 
@@ -213,14 +181,14 @@ static void draw(struct runner *runner, struct request *request, float *logits, 
         const uint64_t *allowed;
         struct error err = { 0 };
         if (find_allowed(runner, request, &allowed, &err) < 0) {
-                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, err.text, now_ns);
+                fail(request, err.text, now_ns);
                 return;
         }
         uint32_t id = sampler_draw(runner->sampler, logits, allowed, &request->sampling,
                                    request->tokens.n, request->logprobs ? &logprob : NULL);
         /* What the mask allows is taken, so only memory can be short. */
         if (request->constraint && constraint_accept(request->constraint, id) < 0) {
-                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, "out of memory", now_ns);
+                fail(request, "out of memory", now_ns);
                 return;
         }
         bool is_eos = id == engine_config(runner->engine)->eos_id;
@@ -284,9 +252,14 @@ static bool step(struct runner *runner) {
         }
 
         struct error err = { 0 };
+        admission_before_step(runner, n_picks);
         uint64_t begin_ns = clock_ns();
         int r = engine_step(runner->engine, runner->parts, n_picks, &err);
         uint64_t now_ns = clock_ns();
+        if (r == -ENOSPC) {
+                admission_make_room(runner, &err, now_ns);
+                return true;
+        }
         if (r < 0) {
                 isolate(runner, n_picks, r, &err, now_ns);
                 return true;
@@ -318,7 +291,7 @@ static void show(struct runner *runner, uint64_t now_ns) {
 enum runner_state runner_turn(struct runner *runner, bool end_all) {
         uint64_t now_ns = clock_ns();
         settle(runner, end_all, now_ns);
-        start_waiting(runner, now_ns);
+        admission_start(runner, now_ns);
         bool stepped = step(runner);
         show(runner, stepped ? clock_ns() : now_ns);
         if (runner->n_requests == 0)

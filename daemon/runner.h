@@ -2,8 +2,8 @@
  * over all that can run.
  *
  * Requests are kept in order of arrival. The first n_running_max of them that are not finished hold
- * a sequence; the others wait. A request whose ring is full is skipped until there is room. All
- * calls from the engine thread. */
+ * a sequence, as far as their KV fits the device (admission.h); the others wait. A request whose
+ * ring is full is skipped until there is room. All calls from the engine thread. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "daemon/limits.h"
+#include "daemon/memory_plan.h"
 #include "daemon/scheduler.h"
 #include "proto/region.h"
 
@@ -33,6 +34,7 @@ struct runner {
         struct engine *engine; /* borrowed */
         struct keeper *keeper; /* borrowed; NULL: nothing is kept of what is computed */
         unsigned n_running_max;
+        struct memory_plan plan;
         struct sampler *sampler;
         struct mask_trie *vocabulary; /* of the tokenizer, for requests with a grammar */
         float *logits;                /* [n_running_max][vocab_size] */
@@ -40,6 +42,7 @@ struct runner {
         struct request **requests; /* [RUNNER_REQUESTS_MAX], by arrival; owned until given back */
         size_t n_requests;
         uint64_t n_arrivals;
+        uint64_t n_ends; /* of requests that held a sequence */
         struct schedule_cursor cursor;
 
         /* Scratch of one step, n_running_max each. */
@@ -54,12 +57,13 @@ struct runner {
 
         /* For statistics. */
         uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_cancelled;
+        uint64_t n_gave_way; /* sequences given up for others */
         uint64_t kv_bytes;
         unsigned n_running; /* hold a sequence */
 };
 
-/* `runner` is zeroed but for engine, keeper, n_running_max, give_back and userdata. 0 or -ENOMEM.
- */
+/* `runner` is zeroed but for engine, keeper, n_running_max, plan, give_back and userdata. 0 or
+ * -ENOMEM. */
 int runner_init(struct runner *runner);
 void runner_deinit(struct runner *runner); /* gives every request back unanswered */
 

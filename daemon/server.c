@@ -100,6 +100,7 @@ static void on_prepared(uv_work_t *work, int status) {
 
 static void start_preparing(struct server *server, struct request *request) {
         request->engine = engine_thread_engine(server->engine);
+        request->context_tokens = engine_thread_context(server->engine);
         request->model_name = server->model_name;
         request->work.data = request;
         uv_queue_work(&server->loop, &request->work, on_prepare, on_prepared);
@@ -370,6 +371,8 @@ static int start_engine(struct server *server, struct error *err) {
                         .backend = server->config.backend,
                         .n_threads = server->config.n_threads,
                         .batch_rows_max = STEP_ROWS,
+                        .device_kv_bytes = server->config.device_kv,
+                        .hot_rows = server->config.hot_rows,
                 },
                 .n_running_max = server->config.n_running_max,
                 .keeper = {

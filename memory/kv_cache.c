@@ -124,6 +124,8 @@ int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, s
                 set_worths(cache);
                 r = load(cache);
         }
+        cache->end_lease = config->end_lease;
+        cache->end_lease_context = config->end_lease_context;
         cache->reader.notify = config->notify;
         cache->reader.context = config->context;
         if (r == 0)

@@ -36,6 +36,10 @@ struct kv_cache_config {
         /* Called by the reading thread when a lease may have become ready; NULL = nobody. */
         void (*notify)(void *context);
         void *context;
+        /* Called when leases alone stand in the way of room. True: one has ended, there may be room
+         * now. NULL: leases do not give way. */
+        bool (*end_lease)(void *context);
+        void *end_lease_context;
 };
 
 /* Takes what the store holds into the tree. 0 or -ENOMEM. */
@@ -44,7 +48,9 @@ int kv_cache_open(const struct kv_cache_config *config, struct kv_cache **ret, s
 /* NULL-safe, returns NULL. All leases ended and pins returned before. */
 struct kv_cache *kv_cache_close(struct kv_cache *cache);
 
-enum kv_tier { KV_TIER_NONE, KV_TIER_HOST, KV_TIER_DISK };
+/* Fastest first. The device's is its user's: a sequence that was not given up (daemon/parking.h).
+ */
+enum kv_tier { KV_TIER_NONE, KV_TIER_DEVICE, KV_TIER_HOST, KV_TIER_DISK };
 
 /* What a lookup found: for the client, in words of the protocol's CacheVerdict. */
 struct kv_verdict {
@@ -61,8 +67,16 @@ struct kv_verdict {
 int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
                    uint32_t n, struct kv_lease **ret);
 
-/* Ends it; what it added is kept, and on its way to the disk. NULL-safe, returns NULL. Waits for a
- * read in flight. */
+/* What a lease of these tokens would find, without taking one: nothing is read, `tier` says HOST
+ * for the disk too. What is found counts as used, but not as a lookup. 0 or -ENOMEM. */
+int kv_cache_look(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                  uint32_t n, struct kv_verdict *ret);
+
+/* The end of a turn: what was added goes to the disk now. */
+void kv_lease_flush(struct kv_lease *lease);
+
+/* Flushes and ends it; what it added is kept. NULL-safe, returns NULL. Waits for a read in flight.
+ */
 struct kv_lease *kv_lease_end(struct kv_lease *lease);
 
 /* True: the bytes to go on from are in memory. False: they are being read; ask again. A read that
@@ -76,13 +90,24 @@ const struct kv_verdict *kv_lease_verdict(const struct kv_lease *lease);
 const uint8_t *const *kv_lease_pages(struct kv_lease *lease, uint32_t *ret_n);
 const uint8_t *kv_lease_frontier(struct kv_lease *lease);
 
-/* The sequence has computed ids[0..position). Next page to keep: the number of a full page whose
- * bytes the caller then writes to the returned place, page_bytes of them, before the next call.
- * NULL: nothing to write now (up to date, already kept, or no memory: then the lease keeps no
- * more).
- */
-uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
-                           uint32_t *ret_page);
+/* The caller has copied the frontier: its bytes need not stay any more. */
+void kv_lease_release_frontier(struct kv_lease *lease);
+
+/* A full page and the place of its bytes in memory, which stay there until the lease ends. */
+struct kv_lease_page {
+        uint32_t number;
+        uint8_t *data;  /* page_bytes */
+        bool unwritten; /* the caller writes `data` before its next call; else it only reads it */
+};
+
+/* The sequence has computed ids[0..position). True: its next full page with bytes in memory. False:
+ * there is none now (up to date, or no memory: then the lease keeps no more, until
+ * kv_lease_retry()). A page that is on disk already is passed over when there is no memory. */
+bool kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                       struct kv_lease_page *ret);
+
+/* There may be memory again for what could not be kept. */
+void kv_lease_retry(struct kv_lease *lease);
 
 /* The same for the state at `position`, once its pages are added. NULL: already kept, or no memory.
  * One that is not lasting gives way to the lease's next frontier: it is there for the case that the

@@ -53,6 +53,8 @@ struct kv_cache {
         bool is_measured; /* the time of a token */
         struct kv_late *late;
         size_t n_late, late_capacity;
+        bool (*end_lease)(void *context);
+        void *end_lease_context;
         struct kv_cache_statistics statistics;
 };
 

@@ -54,21 +54,18 @@ static bool stored_tokens(void *context, struct prefix_node *node) {
         return node->tokens != NULL;
 }
 
-static void write_verdict(struct kv_lease *lease, const struct prefix_match *match) {
-        struct kv_verdict *v = &lease->verdict;
+static void write_verdict(struct kv_verdict *v, const struct prefix_match *match, enum kv_tier tier,
+                          const uint32_t *ids, uint32_t n) {
         *v = (struct kv_verdict){ .n_reused = match->position, .end = match->end };
-        v->tier = match->position == 0 ? KV_TIER_NONE
-                : lease->loading       ? KV_TIER_DISK
-                                       : KV_TIER_HOST;
+        v->tier = match->position == 0 ? KV_TIER_NONE : tier;
         if (match->end != PREFIX_END_DIFFERENT)
                 return;
         const uint32_t max = sizeof(v->prompt_ids) / sizeof(*v->prompt_ids);
-        uint32_t left = lease->n - match->differs_at;
+        uint32_t left = n - match->differs_at;
         v->differs_at = match->differs_at;
         v->n_prompt_ids = left < max ? left : max;
         v->n_kept_ids = match->n_other;
-        memcpy(v->prompt_ids, lease->ids + match->differs_at,
-               v->n_prompt_ids * sizeof(*v->prompt_ids));
+        memcpy(v->prompt_ids, ids + match->differs_at, v->n_prompt_ids * sizeof(*v->prompt_ids));
         memcpy(v->kept_ids, match->other, v->n_kept_ids * sizeof(*v->kept_ids));
 }
 
@@ -152,22 +149,41 @@ static void start(struct kv_lease *lease) {
                 match.end = PREFIX_END_EVICTED;
         }
         lease->loading = lease->read.n_pages > 0 || lease->read.frontier_data;
-        write_verdict(lease, &match);
+        write_verdict(&lease->verdict, &match, lease->loading ? KV_TIER_DISK : KV_TIER_HOST,
+                      lease->ids, lease->n);
         if (lease->loading)
                 kv_reader_add(&cache->reader, &lease->read);
+}
+
+static struct prefix_node *root_of(struct kv_cache *cache, uint32_t owner, const char *subject) {
+        struct page_id id;
+        page_id_root(&cache->key, &cache->fingerprint, owner, subject, &id);
+        return prefix_root(&cache->prefix, &id, owner);
+}
+
+int kv_cache_look(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                  uint32_t n, struct kv_verdict *ret) {
+        struct prefix_match match;
+        struct prefix_node *root = root_of(cache, owner, subject);
+        if (!root)
+                return -ENOMEM;
+        prefix_lookup(&cache->prefix, root, ids, n, stored_tokens, cache, &match);
+        write_verdict(ret, &match, KV_TIER_HOST, ids, n);
+        if (match.frontier)
+                prefix_touch(&cache->prefix, match.frontier, true);
+        prefix_tidy(&cache->prefix, root);
+        return 0;
 }
 
 int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
                    uint32_t n, struct kv_lease **ret) {
         struct kv_lease *lease = calloc(1, sizeof(*lease));
-        struct page_id root;
         if (!lease)
                 return -ENOMEM;
         lease->cache = cache;
         lease->n = n;
         lease->ids = malloc((size_t)n * sizeof(*ids));
-        page_id_root(&cache->key, &cache->fingerprint, owner, subject, &root);
-        lease->root = prefix_root(&cache->prefix, &root, owner);
+        lease->root = root_of(cache, owner, subject);
         if (!lease->ids || !lease->root) {
                 free(lease->ids);
                 free(lease);
@@ -250,6 +266,22 @@ const uint8_t *kv_lease_frontier(struct kv_lease *lease) {
         return lease->frontier ? lease->frontier->data : NULL;
 }
 
+void kv_lease_release_frontier(struct kv_lease *lease) {
+        struct prefix_node *frontier = lease->frontier;
+        lease->frontier = NULL;
+        if (!frontier)
+                return;
+        prefix_unpin(&lease->cache->prefix, frontier);
+        prefix_tidy(&lease->cache->prefix, frontier);
+}
+
+void kv_lease_flush(struct kv_lease *lease) {
+        kv_lease_write(lease);
+        if (lease->cache->store)
+                kv_store_flush(lease->cache->store);
+        kv_cache_look_at_late(lease->cache);
+}
+
 struct kv_lease *kv_lease_end(struct kv_lease *lease) {
         if (!lease)
                 return NULL;
@@ -259,10 +291,7 @@ struct kv_lease *kv_lease_end(struct kv_lease *lease) {
                 attach(lease);
                 free_read(lease);
         }
-        kv_lease_write(lease);
-        if (cache->store)
-                kv_store_flush(cache->store);
-        kv_cache_look_at_late(cache);
+        kv_lease_flush(lease);
         let_go(lease);
         prefix_unpin(&cache->prefix, lease->root);
         prefix_tidy(&cache->prefix, lease->root);

@@ -120,47 +120,63 @@ void kv_lease_write(struct kv_lease *lease) {
 /* -- in memory -----------------------------------------------------------------------------------
  */
 
-/* Gives a node its place for bytes. NULL: no room, and the lease keeps nothing more. */
+/* Gives a node its place for bytes. NULL: no room. */
 static uint8_t *add_data(struct kv_lease *lease, struct prefix_node *node, size_t bytes) {
         uint8_t *data = kv_cache_room(lease->cache, lease->root->account, bytes);
-        if (data) {
+        if (data)
                 kv_cache_fill(lease->cache, node, data);
-                return data;
-        }
+        else
+                lease->cache->statistics.refused_adds++;
+        return data;
+}
+
+/* No room for a node that the lease has pinned: it keeps nothing more. */
+static void refuse(struct kv_lease *lease, struct prefix_node *node) {
         lease->keeps = false;
-        lease->cache->statistics.refused_adds++;
         prefix_unpin(&lease->cache->prefix, node);
         if (!kv_cache_is_stored(lease->cache, node) && !prefix_in_use(node))
                 prefix_forget(&lease->cache->prefix, node);
-        return NULL;
 }
 
-uint8_t *kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
-                           uint32_t *ret_page) {
+/* The page after the tip, pinned. NULL: out of memory. */
+static struct prefix_node *next_page(struct kv_lease *lease, const uint32_t *ids) {
+        uint32_t number = lease->n_pages;
+        struct prefix_node *page = NULL;
+        if (kv_lease_reserve(lease, number + 1))
+                page = prefix_page(&lease->cache->prefix, tip(lease),
+                                   ids + (size_t)number * PAGE_TOKENS);
+        if (page)
+                prefix_pin(&lease->cache->prefix, page);
+        return page;
+}
+
+bool kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
+                       struct kv_lease_page *ret) {
         assert(!lease->loading);
         write_frontier(lease);
         write_pages(lease, false);
         while (lease->keeps && position >= tip(lease)->position + PAGE_TOKENS) {
-                uint32_t number = lease->n_pages;
-                struct prefix_node *page = NULL;
-                if (kv_lease_reserve(lease, number + 1))
-                        page = prefix_page(&lease->cache->prefix, tip(lease),
-                                           ids + (size_t)number * PAGE_TOKENS);
+                struct prefix_node *page = next_page(lease, ids);
                 if (!page) {
                         lease->keeps = false;
-                        return NULL;
+                        return false;
                 }
-                prefix_pin(&lease->cache->prefix, page);
-                if (!page->data && !kv_cache_is_stored(lease->cache, page)) {
-                        uint8_t *data = add_data(lease, page, lease->cache->prefix.page_bytes);
-                        if (data)
-                                lease->page[lease->n_pages++] = page;
-                        *ret_page = number;
-                        return data;
+                bool unwritten = !page->data;
+                if (unwritten && !add_data(lease, page, lease->cache->prefix.page_bytes) &&
+                    !kv_cache_is_stored(lease->cache, page)) {
+                        refuse(lease, page);
+                        return false;
                 }
-                lease->page[lease->n_pages++] = page; /* another sequence was here */
+                *ret = (struct kv_lease_page){ lease->n_pages, page->data, unwritten };
+                lease->page[lease->n_pages++] = page;
+                if (page->data)
+                        return true;
         }
-        return NULL;
+        return false;
+}
+
+void kv_lease_retry(struct kv_lease *lease) {
+        lease->keeps = true;
 }
 
 /* The frontier before this one, if it was only passing: no lookup needs it any more. */
@@ -194,8 +210,10 @@ uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint
         prefix_pin(&lease->cache->prefix, node);
         drop_passing(lease);
         uint8_t *data = add_data(lease, node, lease->cache->prefix.frontier_bytes);
-        if (!data)
+        if (!data) {
+                refuse(lease, node);
                 return NULL;
+        }
         lease->unwritten = node;
         lease->passing = node->id;
         lease->has_passing = !lasting;

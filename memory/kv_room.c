@@ -47,6 +47,8 @@ uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, s
                 struct prefix_account *from = loser(cache, account, bytes);
                 double score;
                 struct prefix_node *node = from ? first_of(cache, from, &score) : NULL;
+                if (!node && cache->end_lease && cache->end_lease(cache->end_lease_context))
+                        continue;
                 if (!node)
                         return NULL;
                 prefix_drop_data(&cache->prefix, node);

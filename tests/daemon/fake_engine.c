@@ -16,13 +16,18 @@ struct engine {
         struct model_config config;
         struct tokenizer *tokenizer;
         unsigned rows_max;
+        uint64_t device_bytes, device_bytes_max; /* 0 = no bound */
+        uint64_t n_sequences;
 };
 
 struct sequence {
+        struct engine *engine;
         uint32_t ids[CONTEXT_TOKENS];
         uint32_t announced[CONTEXT_TOKENS]; /* 1 + id, 0 = not */
         uint64_t n;
 };
+
+/* The device holds one byte for each token. */
 
 static size_t parts_seen, rows_seen, prefetched;
 
@@ -67,14 +72,41 @@ unsigned engine_batch_rows_max(const struct engine *engine) {
 }
 
 int sequence_new(struct engine *engine, struct sequence **ret) {
-        (void)engine;
         *ret = calloc(1, sizeof(**ret));
-        return *ret ? 0 : -ENOMEM;
+        if (!*ret)
+                return -ENOMEM;
+        (*ret)->engine = engine;
+        engine->n_sequences++;
+        return 0;
 }
 
 struct sequence *sequence_free(struct sequence *sequence) {
+        if (!sequence)
+                return NULL;
+        sequence->engine->device_bytes -= sequence->n;
+        sequence->engine->n_sequences--;
         free(sequence);
         return NULL;
+}
+
+void fake_device(struct engine *engine, uint64_t bytes_max) {
+        engine->device_bytes_max = bytes_max;
+}
+
+uint64_t engine_kv_bytes(const struct engine *engine, uint64_t n_tokens, bool spilled) {
+        (void)engine;
+        (void)spilled;
+        return n_tokens;
+}
+
+void engine_kv_statistics(const struct engine *engine, struct engine_kv_statistics *ret) {
+        *ret = (struct engine_kv_statistics){ .device_bytes = engine->device_bytes,
+                                              .n_sequences = engine->n_sequences };
+}
+
+void sequence_lend_page(struct sequence *sequence, uint64_t page, const uint8_t *slab) {
+        (void)sequence;
+        assert(*slab == (uint8_t)page);
 }
 
 uint64_t sequence_position(const struct sequence *sequence) {
@@ -82,7 +114,7 @@ uint64_t sequence_position(const struct sequence *sequence) {
 }
 
 uint64_t sequence_bytes(const struct sequence *sequence) {
-        return sequence->n * sizeof(uint32_t);
+        return sequence->n;
 }
 
 /* Ordinary ids only: 200 to 299. */
@@ -109,9 +141,13 @@ int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_
                 struct error *err) {
         size_t rows = 0;
         int r = 0;
+        for (size_t i = 0; i < n_parts; i++)
+                rows += parts[i].n;
+        if (engine->device_bytes_max > 0 && engine->device_bytes + rows > engine->device_bytes_max)
+                return error_set(err, -ENOSPC, "no room for %zu bytes", rows);
+        engine->device_bytes += rows;
         for (size_t i = 0; i < n_parts; i++) {
                 struct sequence *sequence = parts[i].sequence;
-                rows += parts[i].n;
                 assert(sequence->n + parts[i].n <= CONTEXT_TOKENS);
                 for (uint32_t k = 0; k < parts[i].n; k++) {
                         uint32_t announced = sequence->announced[sequence->n + k];
@@ -165,5 +201,6 @@ int sequence_restore(struct sequence *sequence, const uint8_t *const *pages, uin
         for (uint64_t i = 0; i < n_pages; i++)
                 assert(*pages[i] == (uint8_t)i);
         memcpy(sequence, state, sizeof(*sequence));
+        sequence->engine->device_bytes += sequence->n;
         return 0;
 }

@@ -16,6 +16,9 @@ struct engine *fake_engine_new(const char *model_dir, unsigned rows_max);
 /* The token that follows these (greedy). */
 uint32_t fake_next(const uint32_t *ids, size_t n);
 
+/* Device memory for so many tokens; a step that needs more fails with -ENOSPC. 0 = no bound. */
+void fake_device(struct engine *engine, uint64_t bytes_max);
+
 /* Largest number of parts in a step, and of rows, since the start. */
 size_t fake_parts_seen(void);
 size_t fake_rows_seen(void);

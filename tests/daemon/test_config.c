@@ -48,6 +48,7 @@ static void every_key_is_read(void **state) {
         const char *text =
                 "[model]\npath = /srv/model\n"
                 "[engine]\nbackend = cpu\ncompute = f32\nthreads = 3\nrunning = 7\n"
+                "[memory]\ndevice_kv = 3M\nhot_rows = 9\n"
                 "[server]\nsocket = /tmp/s.sock\nstate = /tmp/state\nconnections_per_uid = 5\n"
                 "drain_timeout_s = 9\nlog_level = debug\n";
         assert_int_equal(read_text(text, &config, &err), 0);
@@ -56,6 +57,8 @@ static void every_key_is_read(void **state) {
         assert_int_equal(config.compute, COMPUTE_F32);
         assert_int_equal(config.n_threads, 3);
         assert_int_equal(config.n_running_max, 7);
+        assert_int_equal(config.device_kv, 3 << 20);
+        assert_int_equal(config.hot_rows, 9);
         assert_string_equal(config.socket_path, "/tmp/s.sock");
         assert_string_equal(config.state_dir, "/tmp/state");
         assert_int_equal(config.n_connections_per_uid_max, 5);
@@ -79,7 +82,7 @@ static void the_installed_example_is_legal(void **state) {
         struct config config;
         struct error err = { 0 };
         assert_int_equal(read_text(text, &config, &err), 0);
-        assert_int_equal(n_keys, 14);
+        assert_int_equal(n_keys, 16);
         assert_int_equal(config.n_running_max, 32);
 }
 

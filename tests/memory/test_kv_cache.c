@@ -76,10 +76,14 @@ static void check_reused(struct kv_lease *lease, const uint32_t *ids, uint32_t n
 /* The sequence has got to `position`: keeps its pages, and its state when asked. */
 static void extend(struct kv_lease *lease, const uint32_t *ids, uint32_t position, bool frontier,
                    bool lasting) {
-        uint32_t page;
-        uint8_t *data;
-        while ((data = kv_lease_add_page(lease, ids, position, &page)))
-                expected(ids, (page + 1) * PAGE_TOKENS, data, PAGE_BYTES);
+        struct kv_lease_page page;
+        uint8_t bytes[PAGE_BYTES], *data;
+        while (kv_lease_add_page(lease, ids, position, &page)) {
+                expected(ids, (page.number + 1) * PAGE_TOKENS, bytes, PAGE_BYTES);
+                if (page.unwritten)
+                        memcpy(page.data, bytes, PAGE_BYTES);
+                assert_memory_equal(page.data, bytes, PAGE_BYTES);
+        }
         if (frontier && (data = kv_lease_add_frontier(lease, ids, position, lasting)))
                 expected(ids, position, data, FRONTIER_BYTES);
 }

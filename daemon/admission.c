@@ -1,0 +1,188 @@
+#include "daemon/admission.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "daemon/generation.h"
+#include "daemon/keeper.h"
+#include "daemon/limits.h"
+#include "daemon/refusal.h"
+#include "daemon/request.h"
+#include "daemon/runner.h"
+#include "engine/engine.h"
+
+#define REASON(name) SEEKD__V1__FINISH_REASON__FINISH_REASON_##name
+#define PHASE(name)  SEEKD__V1__PHASE__PHASE_##name
+
+/* -- who leaves ----------------------------------------------------------------------------------
+ */
+
+void admission_leave(struct request *request) {
+        keeper_leave(request);
+        request->device_bytes = 0;
+}
+
+void admission_ended(struct runner *runner, struct request *request) {
+        if (request->sequence || request->device_bytes == 0)
+                return;
+        request->device_bytes = 0;
+        runner->n_ends++;
+}
+
+static void give_way(struct runner *runner, struct request *request) {
+        runner->n_gave_way++;
+        admission_leave(request);
+}
+
+static unsigned n_holders(const struct runner *runner) {
+        unsigned n = 0;
+        for (size_t i = 0; i < runner->n_requests; i++)
+                n += runner->requests[i]->sequence != NULL;
+        return n;
+}
+
+/* The youngest one that holds a sequence; of those whose clients have not read since `paused_ns`
+ * when that is not 0. NULL: none. */
+static struct request *youngest(const struct runner *runner, uint64_t paused_ns) {
+        for (size_t i = runner->n_requests; i > 0; i--) {
+                struct request *request = runner->requests[i - 1];
+                bool paused = request->paused_ns != 0 && request->paused_ns <= paused_ns;
+                if (request->sequence && (paused || paused_ns == 0))
+                        return request;
+        }
+        return NULL;
+}
+
+/* -- who starts ----------------------------------------------------------------------------------
+ */
+
+static uint64_t promised(const struct runner *runner) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; i < runner->n_requests; i++)
+                bytes += runner->requests[i]->device_bytes;
+        return bytes;
+}
+
+/* Gives up parked sequences until the device has `bytes` of free memory, or none is left. */
+static void clear(struct runner *runner, uint64_t bytes, const struct request *except) {
+        struct engine_kv_statistics device;
+        engine_kv_statistics(runner->engine, &device);
+        while (runner->plan.device_bytes != 0 &&
+               device.device_bytes + bytes > runner->plan.device_bytes &&
+               keeper_drop_parked(runner->keeper, except))
+                engine_kv_statistics(runner->engine, &device);
+}
+
+/* True: the device has room for all that this request may come to. */
+static bool make_room(struct runner *runner, const struct request *request, uint64_t bytes,
+                      uint64_t now_ns) {
+        uint64_t bytes_max = runner->plan.device_bytes;
+        if (bytes_max == 0)
+                return true;
+        struct request *paused;
+        while (promised(runner) + bytes > bytes_max) {
+                paused = youngest(runner, now_ns - PAUSED_LEAVES_MS * NS_PER_MS);
+                if (!paused)
+                        return false;
+                give_way(runner, paused);
+        }
+        while (promised(runner) + bytes + keeper_parked_bytes(runner->keeper, request) > bytes_max)
+                if (!keeper_drop_parked(runner->keeper, request))
+                        break;
+        /* What is known of it goes to the device first, whether it is restored or computed. */
+        clear(runner, engine_kv_bytes(runner->engine, request->tokens.n, false), request);
+        return true;
+}
+
+/* 0: it holds a sequence. -EAGAIN: not now, but one behind it may. Else nobody may. */
+static int start(struct runner *runner, struct request *request, unsigned n_running,
+                 uint64_t now_ns) {
+        if (n_running > 0 && runner->n_ends < request->n_ends_awaited)
+                return -EBUSY;
+        uint64_t bytes = memory_plan_commit(runner->engine, &runner->plan,
+                                            request->n_prompt + (uint64_t)request->n_generate_max);
+        if (!make_room(runner, request, bytes, now_ns))
+                return -ENOSPC;
+        request->started_ns = request->started_ns ? request->started_ns : now_ns;
+        int r;
+        do
+                r = keeper_begin(runner->keeper, runner->engine, request);
+        while (r == -ENOSPC && keeper_drop_parked(runner->keeper, request));
+        if (r == -ENOSPC || r == -ENOMEM)
+                request->n_ends_awaited = runner->n_ends + 1; /* trying again is not for nothing */
+        if (r < 0)
+                return r;
+        request->device_bytes = bytes;
+        atomic_store(&request->live.phase, PHASE(PREFILL));
+        return 0;
+}
+
+static void fail(struct request *request, int code, const char *message, uint64_t now_ns) {
+        struct refusal refusal;
+        refuse(&refusal, code, NULL, "%s", message);
+        generation_finish(request, REASON(ERROR), &refusal, now_ns);
+}
+
+/* Gives sequences to the first that wait. One whose client does not read takes no place: else a few
+ * such clients would stop all others. What it holds is bounded by its user's number of requests,
+ * and by what the device has room for. */
+void admission_start(struct runner *runner, uint64_t now_ns) {
+        unsigned n_active = 0;
+        for (size_t i = 0; i < runner->n_requests; i++)
+                n_active += runner->requests[i]->sequence && runner->requests[i]->paused_ns == 0;
+        for (size_t i = 0; i < runner->n_requests && n_active < runner->n_running_max; i++) {
+                struct request *request = runner->requests[i];
+                if (request->sequence || request->finished || request->paused_ns != 0)
+                        continue;
+                int r = start(runner, request, n_holders(runner), now_ns);
+                if (r == -EAGAIN) /* what is kept of it is being read */
+                        continue;
+                if (r < 0) {
+                        if (n_holders(runner) ==
+                            0) /* nobody will free memory: it would be for ever */
+                                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL,
+                                     "out of memory", now_ns);
+                        break;
+                }
+                n_active++;
+        }
+        runner->n_running = n_holders(runner);
+}
+
+/* -- a step that does not fit --------------------------------------------------------------------
+ */
+
+void admission_before_step(struct runner *runner, size_t n_picks) {
+        uint64_t bytes = 0;
+        for (size_t i = 0; runner->plan.device_bytes != 0 && i < n_picks; i++) {
+                uint64_t position = sequence_position(runner->parts[i].sequence);
+                bytes += engine_kv_bytes(runner->engine, position + runner->parts[i].n, false) -
+                        engine_kv_bytes(runner->engine, position, false);
+        }
+        clear(runner, bytes, NULL);
+}
+
+/* Pages that had no place in the host's memory when they were computed. */
+static bool lend(struct runner *runner) {
+        bool any = false;
+        for (size_t i = 0; i < runner->n_requests; i++)
+                any |= keeper_lend(runner->requests[i]);
+        return any;
+}
+
+void admission_make_room(struct runner *runner, const struct error *err, uint64_t now_ns) {
+        if (keeper_drop_parked(runner->keeper, NULL) || lend(runner))
+                return;
+        struct request *request = youngest(runner, now_ns);
+        if (!request)
+                request = youngest(runner, 0);
+        if (n_holders(runner) == 1) {
+                log_error("a request alone does not fit the device: %s", err->text);
+                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_TOO_LARGE, err->text, now_ns);
+                return;
+        }
+        request->n_ends_awaited = runner->n_ends + 1;
+        give_way(runner, request);
+}
