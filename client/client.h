@@ -82,6 +82,14 @@ int client_wait(struct seekd_client *client, const struct seekd_request *request
 /* Whether a call that dispatches is legal now; else the code, with a message. */
 int client_check_usable(struct seekd_client *client);
 
+/* questions.c: a request with one answer of this type, which `answer` takes; waits for it. NULL:
+ * not possible now, client->error says why. Its owner sends it by client_ask(), which frees it. 0
+ * or a negative enum seekd_error, with a message. */
+struct seekd_request *client_question(struct seekd_client *client, unsigned answer_type,
+                                      answer_fn answer, void *userdata);
+int client_ask(struct seekd_client *client, struct seekd_request *request, unsigned question_type,
+               const ProtobufCMessage *question);
+
 /* request.c: a new request in the client's list, orphaned until someone keeps it. NULL: no memory.
  */
 struct seekd_request *request_new(struct seekd_client *client);

@@ -5,9 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sends a question and waits for its answer, which `answer` takes. 0 or a negative enum
- * seekd_error. */
-static int ask(struct seekd_client *client, struct seekd_request *request, unsigned question_type,
+int client_ask(struct seekd_client *client, struct seekd_request *request, unsigned question_type,
                const ProtobufCMessage *question) {
         int code = client_send(client, question_type, request->id, question);
         if (code < 0) {
@@ -22,8 +20,8 @@ static int ask(struct seekd_client *client, struct seekd_request *request, unsig
         return code;
 }
 
-static struct seekd_request *question_new(struct seekd_client *client, unsigned answer_type,
-                                          answer_fn answer, void *userdata) {
+struct seekd_request *client_question(struct seekd_client *client, unsigned answer_type,
+                                      answer_fn answer, void *userdata) {
         if (client_check_usable(client) < 0)
                 return NULL;
         struct seekd_request *request = request_new(client);
@@ -62,7 +60,7 @@ int seekd_tokenize(struct seekd_client *client, const char *text, size_t text_by
                 return client->error.code = SEEKD_E_INVALID;
         struct ids ids = { NULL, 0 };
         struct seekd_request *request =
-                question_new(client, RECORD_TOKENIZE_RESULT, take_ids, &ids);
+                client_question(client, RECORD_TOKENIZE_RESULT, take_ids, &ids);
         if (!request)
                 return client->error.code;
         Seekd__V1__Tokenize question = SEEKD__V1__TOKENIZE__INIT;
@@ -70,7 +68,7 @@ int seekd_tokenize(struct seekd_client *client, const char *text, size_t text_by
         question.text = (ProtobufCBinaryData){ n, (uint8_t *)(uintptr_t)text };
         question.parse_special = (flags & SEEKD_PARSE_SPECIAL) != 0;
         question.add_bos = (flags & SEEKD_ADD_BOS) != 0;
-        int code = ask(client, request, RECORD_TOKENIZE, &question.base);
+        int code = client_ask(client, request, RECORD_TOKENIZE, &question.base);
         if (code < 0)
                 return code;
         *ret_ids = ids.ids;
@@ -101,7 +99,7 @@ int seekd_detokenize(struct seekd_client *client, const uint32_t *ids, size_t n_
                      char **ret_text, size_t *ret_text_bytes) {
         struct text text = { NULL, 0 };
         struct seekd_request *request =
-                question_new(client, RECORD_DETOKENIZE_RESULT, take_text, &text);
+                client_question(client, RECORD_DETOKENIZE_RESULT, take_text, &text);
         if (!request)
                 return client->error.code;
         Seekd__V1__Detokenize question = SEEKD__V1__DETOKENIZE__INIT;
@@ -109,7 +107,7 @@ int seekd_detokenize(struct seekd_client *client, const uint32_t *ids, size_t n_
         question.n_ids = n_ids;
         question.ids = (uint32_t *)(uintptr_t)ids;
         question.echo_special = (flags & SEEKD_ECHO_SPECIAL) != 0;
-        int code = ask(client, request, RECORD_DETOKENIZE, &question.base);
+        int code = client_ask(client, request, RECORD_DETOKENIZE, &question.base);
         if (code < 0)
                 return code;
         *ret_text = text.bytes;
@@ -137,12 +135,12 @@ static int take_model_info(void *userdata, const ProtobufCMessage *answer, struc
 int seekd_model_info(struct seekd_client *client, struct seekd_model_info *ret) {
         struct seekd_model_info info = SEEKD_MODEL_INFO_INIT;
         struct seekd_request *request =
-                question_new(client, RECORD_MODEL_INFO_RESULT, take_model_info, &info);
+                client_question(client, RECORD_MODEL_INFO_RESULT, take_model_info, &info);
         if (!request)
                 return client->error.code;
         Seekd__V1__ModelInfo question = SEEKD__V1__MODEL_INFO__INIT;
         question.request_id = request->id;
-        int code = ask(client, request, RECORD_MODEL_INFO, &question.base);
+        int code = client_ask(client, request, RECORD_MODEL_INFO, &question.base);
         if (code == 0 && versioned_write(ret, &info, sizeof(info), sizeof(info)) < 0)
                 code = client_fail(client, SEEKD_E_INVALID,
                                    "model info: not initialised with SEEKD_MODEL_INFO_INIT");
@@ -261,12 +259,12 @@ static int take_stats(void *userdata, const ProtobufCMessage *answer, struct err
 int seekd_stats(struct seekd_client *client, struct seekd_stats **ret_stats) {
         struct seekd_stats *stats = NULL;
         struct seekd_request *request =
-                question_new(client, RECORD_STATS_RESULT, take_stats, &stats);
+                client_question(client, RECORD_STATS_RESULT, take_stats, &stats);
         if (!request)
                 return client->error.code;
         Seekd__V1__Stats question = SEEKD__V1__STATS__INIT;
         question.request_id = request->id;
-        int code = ask(client, request, RECORD_STATS, &question.base);
+        int code = client_ask(client, request, RECORD_STATS, &question.base);
         if (code == 0)
                 *ret_stats = stats;
         return code;

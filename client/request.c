@@ -155,8 +155,11 @@ int client_string_field(struct seekd_client *client, const char *name, const cha
 static int fill_prompt(struct seekd_client *client, const struct seekd_params *params,
                        Seekd__V1__Generate *generate, struct generate_parts *parts) {
         bool is_fim = params->prefix || params->suffix;
-        if ((params->prompt != NULL) + (params->tokens != NULL) + is_fim + (params->chat != NULL) !=
-            1)
+        int n = (params->prompt != NULL) + (params->tokens != NULL) + is_fim +
+                (params->chat != NULL);
+        if (n == 0 && params->session != 0)
+                return 0; /* goes on where the session ends */
+        if (n != 1)
                 return client_fail(
                         client, SEEKD_E_INVALID,
                         "params: give exactly one of prompt, tokens, prefix with suffix, and chat");
@@ -235,6 +238,7 @@ static int send_generate(struct seekd_client *client, uint32_t id,
         generate.parse_special = (params->flags & SEEKD_PARSE_SPECIAL) != 0;
         generate.echo_special = (params->flags & SEEKD_ECHO_SPECIAL) != 0;
         generate.deadline_ms = params->deadline_ms;
+        generate.session = params->session;
 
         int r = fill_prompt(client, params, &generate, &parts);
         if (r == 0)

@@ -146,9 +146,9 @@ struct seekd_chat {
 };
 #define SEEKD_CHAT_INIT SEEKD_INIT_(struct seekd_chat)
 
-/* What to complete and how. The prompt is exactly one of: text (prompt), token ids (tokens), code
- * around a gap (prefix and suffix; at least one of the two pointers set), or a conversation (chat).
- * Everything is read during the call only. Since 0.1. */
+/* What to complete and how. The prompt is exactly one of (with a session: at most one): text
+ * (prompt), token ids (tokens), code around a gap (prefix and suffix; at least one of the two
+ * pointers set), or a conversation (chat). Everything is read during the call only. Since 0.1. */
 struct seekd_params {
         size_t size;
 
@@ -183,6 +183,12 @@ struct seekd_params {
                                     behind the reasoning */
         size_t json_schema_bytes;
         const struct seekd_chat *chat; /* prompt: a conversation */
+
+        /* Continue this session; 0 = none. The prompt is appended to its tokens, without BOS unless
+         * it has none, and may then be missing; a chat needs a session without tokens. What is
+         * generated is part of the session, however the request ends: then it has prompt_tokens +
+         * generated_tokens of the result. `subject` is the session's. */
+        uint64_t session;
 };
 #define SEEKD_PARAMS_INIT SEEKD_INIT_(struct seekd_params)
 
@@ -482,6 +488,81 @@ struct seekd_stats {
 /* Asks what the daemon does; waits. *ret_stats with all it points to is the caller's: seekd_free()
  * it once. Errors as seekd_complete(). Since 0.1. */
 SEEKD_API int seekd_stats(struct seekd_client *client, struct seekd_stats **ret_stats);
+
+/* -- sessions ------------------------------------------------------------------------------------
+ *
+ * A session is a list of token ids in the daemon that starts with BOS and belongs to the caller's
+ * user id: all programs of that user may use it by its id, others do not see it. Requests about one
+ * session are done in the order in which they are sent; one sent while an answer is generated waits
+ * for its end. What a function did is on disk within a second (where the daemon has a state folder)
+ * and outlives the daemon.
+ *
+ * All wait for the daemon. Positions and lengths count tokens. Besides their own errors: NOT_FOUND
+ * (no such session, or it is another user's), and those of seekd_complete(). ret_tokens may be
+ * NULL, else gets how many tokens the session has now.
+ */
+
+/* Opens a session without tokens; it stays until seekd_session_close() forgets it. `subject`: as in
+ * seekd_params, NULL = none; the session's for good. BUSY: this user has as many sessions as one
+ * may have. Since 0.1. */
+SEEKD_API int seekd_session_open(struct seekd_client *client, const char *subject,
+                                 uint64_t *ret_session);
+
+/* Says whether a session is there and can be continued, and marks it used. Nothing needs to be
+ * attached to be used. Since 0.1. */
+SEEKD_API int seekd_session_attach(struct seekd_client *client, uint64_t session,
+                                   uint64_t *ret_tokens);
+
+/* Appends text (UTF-8) as tokens of its own: what is there is not tokenised again. `flags`:
+ * SEEKD_PARSE_SPECIAL. TOO_LARGE: it does not fit the model's context; BUSY: this user's sessions
+ * have as many tokens as one user's may have. Since 0.1. */
+SEEKD_API int seekd_session_append(struct seekd_client *client, uint64_t session, const char *text,
+                                   size_t text_bytes, uint32_t flags, uint64_t *ret_tokens);
+
+/* Appends exactly these ids; the first of all is BOS. Errors as above. Since 0.1. */
+SEEKD_API int seekd_session_append_tokens(struct seekd_client *client, uint64_t session,
+                                          const uint32_t *ids, size_t n_ids, uint64_t *ret_tokens);
+
+/* A new session with the first `position` tokens of this one, 0 = all. What was computed for them
+ * is shared. INVALID: it has fewer; BUSY: see seekd_session_open(). Since 0.1. */
+SEEKD_API int seekd_session_fork(struct seekd_client *client, uint64_t session, uint64_t position,
+                                 uint64_t *ret_session);
+
+/* Cuts the session behind its first `position` tokens, at least 1. INVALID: it has fewer. Since
+ * 0.1. */
+SEEKD_API int seekd_session_rewind(struct seekd_client *client, uint64_t session,
+                                   uint64_t position);
+
+/* Keeps what was computed for it from making room for others, or (0) no longer. Since 0.1. */
+SEEKD_API int seekd_session_pin(struct seekd_client *client, uint64_t session, int pinned);
+
+/* Says that this program is done with it. `forget`: deletes it, for all; requests that wait for it
+ * get NOT_FOUND. Else it stays. Since 0.1. */
+SEEKD_API int seekd_session_close(struct seekd_client *client, uint64_t session, int forget);
+
+struct seekd_session {
+        uint64_t id;
+        const char *subject;
+        uint64_t tokens;
+        uint64_t created_s; /* seconds since 1970 */
+        uint64_t used_s;
+        uint32_t uid; /* its owner */
+        int pinned;
+        int running; /* a request has it now */
+        int durable; /* on the daemon's disk as it is now */
+};
+
+/* Made by the library, like seekd_stats. Since 0.1. */
+struct seekd_session_list {
+        size_t size;
+        const struct seekd_session *const *sessions; /* by time of last use, the latest first */
+        size_t n_sessions;
+};
+
+/* The sessions of the caller's user id; with `all` everybody's (root and the daemon's user, else
+ * ignored). *ret_list with all it points to is the caller's: seekd_free() it once. Since 0.1. */
+SEEKD_API int seekd_session_list(struct seekd_client *client, int all,
+                                 struct seekd_session_list **ret_list);
 
 /* Frees what a function of this library allocated for its caller. NULL is allowed. Since 0.1. */
 SEEKD_API void seekd_free(void *pointer);

@@ -12,7 +12,9 @@ struct account {
         unsigned n_requests;    /* queued or running */
         uint64_t request_bytes; /* of those requests' messages */
         uint64_t region_bytes;
-        uint64_t n_violations; /* since the daemon started */
+        unsigned n_sessions;
+        uint64_t session_tokens; /* of all its sessions */
+        uint64_t n_violations;   /* since the daemon started */
 
         /* Rate limit of log lines about violations. */
         uint64_t logged_at_ns; /* 0 = never */

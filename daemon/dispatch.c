@@ -12,6 +12,7 @@
 #include "daemon/limits.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
+#include "daemon/session_requests.h"
 #include "daemon/stats.h"
 #include "proto/message.h"
 #include "proto/slots.h"
@@ -32,6 +33,9 @@ static void send_refusal(struct connection *connection, uint32_t request_id,
 
 static void release(struct request *request) {
         struct connection *connection = request->connection;
+        struct request *next = session_requests_leave(request);
+        if (next)
+                server_prepare_next(connection->server, next);
         connection->account->n_requests--;
         connection->account->request_bytes -= request->message_bytes;
         server_request_done(connection->server);
@@ -156,6 +160,8 @@ static int act(struct connection *connection, const struct channel_message *mess
         case RECORD_MODEL_INFO: return take_on(connection, message, arena, unpacked, refusal);
         case RECORD_STATS: answer_stats(connection, id); return 0;
         default:
+                if (session_requests_serve(message->type))
+                        return take_on(connection, message, arena, unpacked, refusal);
                 return refuse(refusal, CODE(UNSUPPORTED), NULL, "record type %u is not served",
                               message->type);
         }
@@ -229,6 +235,7 @@ void dispatch_prepared(struct request *request) {
         if (request->refusal.code == 0 && request->type == RECORD_GENERATE && server->draining)
                 refuse(&request->refusal, CODE(SHUTTING_DOWN), NULL,
                        "the daemon is stopping and takes no new requests");
+        session_requests_do(&server->sessions, request);
         if (request->refusal.code != 0)
                 answer(request);
         else if (request->type == RECORD_GENERATE)
@@ -241,8 +248,10 @@ void dispatch_prepared(struct request *request) {
 
 void dispatch_finished(struct request *request) {
         request->connection->server->n_done += request->finished;
-        if (request->type == RECORD_GENERATE)
+        if (request->type == RECORD_GENERATE) {
+                session_requests_finish(request);
                 release(request);
-        else
+        } else {
                 answer(request);
+        }
 }

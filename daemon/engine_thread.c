@@ -306,6 +306,11 @@ uint32_t engine_thread_context(const struct engine_thread *thread) {
         return atomic_load(&thread->engine) ? thread->runner.plan.context : 0;
 }
 
+struct kv_store *engine_thread_store(const struct engine_thread *thread) {
+        /* The runner has its keeper for good when the engine is published. */
+        return atomic_load(&thread->engine) ? keeper_store(thread->runner.keeper) : NULL;
+}
+
 const struct engine *engine_thread_engine(const struct engine_thread *thread) {
         return atomic_load(&thread->engine);
 }

@@ -15,6 +15,7 @@
 #include "proto/handshake.h"
 
 struct engine_thread;
+struct kv_store;
 struct request;
 
 struct engine_thread_options {
@@ -68,6 +69,10 @@ struct engine_thread_status {
         unsigned n_running, n_queued;
 };
 void engine_thread_status(struct engine_thread *thread, struct engine_thread_status *ret);
+
+/* Where kept KV is on disk, for others who keep something there; open until engine_thread_stop().
+ * NULL until MODEL_READY, and where nothing is kept on disk. */
+struct kv_store *engine_thread_store(const struct engine_thread *thread);
 
 /* The engine's immutable parts; NULL until MODEL_READY. */
 const struct engine *engine_thread_engine(const struct engine_thread *thread);

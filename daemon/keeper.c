@@ -141,6 +141,10 @@ void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
         ret->parked_bytes = parking_bytes(&keeper->parking, NULL);
 }
 
+struct kv_store *keeper_store(const struct keeper *keeper) {
+        return keeper ? keeper->store : NULL;
+}
+
 void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {
         if (keeper)
                 kv_cache_computed(keeper->cache, n_tokens, (double)ns / 1e6);

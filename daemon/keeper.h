@@ -16,6 +16,7 @@
 
 struct error;
 struct keeper;
+struct kv_store;
 struct request;
 
 struct keeper_options {
@@ -74,3 +75,6 @@ struct keeper_statistics {
 /* `keeper` may be NULL: then only `device` is counted. */
 void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
                        struct keeper_statistics *ret);
+
+/* On disk; NULL: nothing is kept there. The keeper's. */
+struct kv_store *keeper_store(const struct keeper *keeper);

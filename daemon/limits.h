@@ -78,6 +78,18 @@
  */
 #define SUBJECT_BYTES_MAX 128
 
+/* Sessions of one uid: a dozen agents with a few dozen tasks each, and none of them ever closed. A
+ * session without its tokens is 300 bytes of memory and as much on disk. */
+#define SESSIONS_PER_UID_MAX 1024
+
+/* Sessions of all uids: what the store keeps. */
+#define SESSIONS_MAX 65536
+
+/* Token ids of one uid's sessions, 4 bytes each in memory and on disk: 64 MiB, which are sixteen of
+ * the longest context (a million tokens), or all sessions of that uid with 16,384 each. Answers
+ * under way may pass it. */
+#define SESSION_TOKENS_PER_UID_MAX (16U << 20)
+
 /* Prefill chunk: one page of the KV cache. Chunks end on absolute multiples of it (numerics
  * contract, and the unit in which a cancel is seen). */
 #define CHUNK_TOKENS 128

@@ -9,8 +9,9 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "daemon/constrain.h"
-#include "daemon/conversation.h"
+#include "daemon/prompt.h"
 #include "daemon/request.h"
+#include "daemon/session_table.h"
 #include "engine/engine.h"
 #include "engine/fim.h"
 #include "engine/text_stream.h"
@@ -26,100 +27,9 @@ static int refuse_memory(struct refusal *refusal) {
         return refuse(refusal, INTERNAL, NULL, "out of memory");
 }
 
-/* -------- tokens of a prompt -------- */
-
-static int append_bos(struct request *request, const struct engine *engine) {
-        uint32_t bos = engine_config(engine)->bos_id;
-        return token_list_append(&request->tokens, &bos, 1) < 0 ? refuse_memory(&request->refusal)
-                                                                : 0;
-}
-
-static int encode_text(struct request *request, const struct engine *engine, const char *field,
-                       const ProtobufCBinaryData *text, bool parse_special) {
-        struct error err = { 0 };
-        /* Released tokenizers do not mark all their special tokens special ("<｜User｜>" of V4):
-         * text stays text only when none is looked for. */
-        unsigned flags = parse_special ? TOKENIZE_SPECIAL : TOKENIZE_LITERAL;
-        int r = tokenizer_encode(engine_tokenizer(engine), (const char *)text->data, text->len,
-                                 flags, &request->tokens, &err);
-        if (r == -EILSEQ)
-                return refuse(&request->refusal, INVALID, field, "%s: %s", field, err.text);
-        return r < 0 ? refuse(&request->refusal, INTERNAL, field, "%s: %s", field, err.text) : 0;
-}
-
-static int encode_fim(struct request *request, const struct engine *engine,
-                      const Seekd__V1__FillInMiddle *fim) {
-        if (fim->prefix.len == 0 && fim->suffix.len == 0)
-                return refuse(&request->refusal, INVALID, "fim",
-                              "fim: prefix and suffix are both empty");
-        struct error err = { 0 };
-        int r = fim_encode(engine_tokenizer(engine), (const char *)fim->prefix.data,
-                           fim->prefix.len, (const char *)fim->suffix.data, fim->suffix.len,
-                           &request->tokens, &err);
-        if (r == -EILSEQ)
-                return refuse(&request->refusal, INVALID, "fim", "fim.%s", err.text);
-        if (r == -ENOTSUP)
-                return refuse(&request->refusal, UNSUPPORTED, "fim", "fim: %s", err.text);
-        return r < 0 ? refuse(&request->refusal, INTERNAL, "fim", "fim: %s", err.text) : 0;
-}
-
-static int check_ids(struct request *request, const struct engine *engine, const char *field,
-                     const uint32_t *ids, size_t n) {
-        uint32_t n_ids = engine_config(engine)->vocab_size;
-        for (size_t i = 0; i < n; i++)
-                if (ids[i] >= n_ids)
-                        return refuse(&request->refusal, INVALID, field,
-                                      "%s[%zu]: token id %u is unknown, the model has ids below %u",
-                                      field, i, ids[i], n_ids);
-        return 0;
-}
-
-static int copy_ids(struct request *request, const struct engine *engine,
-                    const Seekd__V1__TokenIds *tokens) {
-        uint32_t bos = engine_config(engine)->bos_id;
-        if (tokens->n_ids == 0)
-                return refuse(&request->refusal, INVALID, "tokens.ids", "tokens.ids: is empty");
-        if (check_ids(request, engine, "tokens.ids", tokens->ids, tokens->n_ids) < 0)
-                return -1;
-        if (tokens->ids[0] != bos)
-                return refuse(&request->refusal, INVALID, "tokens.ids",
-                              "tokens.ids[0]: is %u, a prompt of ids starts with BOS (%u)",
-                              tokens->ids[0], bos);
-        if (token_list_append(&request->tokens, tokens->ids, tokens->n_ids) < 0)
-                return refuse_memory(&request->refusal);
-        return 0;
-}
-
-static int read_prompt(struct request *request, const struct engine *engine,
-                       const Seekd__V1__Generate *generate) {
-        switch (generate->prompt_case) {
-        case SEEKD__V1__GENERATE__PROMPT_TEXT:
-                if (generate->text.len == 0)
-                        return refuse(&request->refusal, INVALID, "text",
-                                      "text: is empty, there is nothing to continue");
-                if (append_bos(request, engine) < 0)
-                        return -1;
-                return encode_text(request, engine, "text", &generate->text,
-                                   generate->parse_special);
-        case SEEKD__V1__GENERATE__PROMPT_TOKENS: return copy_ids(request, engine, generate->tokens);
-        case SEEKD__V1__GENERATE__PROMPT_FIM:
-                if (append_bos(request, engine) < 0)
-                        return -1;
-                return encode_fim(request, engine, generate->fim);
-        case SEEKD__V1__GENERATE__PROMPT_CHAT:
-                return conversation_encode(request, engine, generate->chat);
-        default:
-                return refuse(&request->refusal, INVALID, "prompt",
-                              "prompt: one of text, tokens, fim and chat is needed");
-        }
-}
-
 /* -------- parameters -------- */
 
 static int check_served(struct request *request, const Seekd__V1__Generate *generate) {
-        if (generate->session != 0)
-                return refuse(&request->refusal, UNSUPPORTED, "session",
-                              "session: sessions are not served");
         if (generate->sampling && generate->sampling->top_logprobs > 0)
                 return refuse(&request->refusal, UNSUPPORTED, "sampling.top_logprobs",
                               "sampling.top_logprobs: is not served");
@@ -127,6 +37,12 @@ static int check_served(struct request *request, const Seekd__V1__Generate *gene
                 return refuse(&request->refusal, INVALID, "subject",
                               "subject: %zu bytes, at most %d", strlen(generate->subject),
                               SUBJECT_BYTES_MAX);
+        const struct session *session = request->session;
+        if (session && generate->subject[0] != '\0' &&
+            strcmp(generate->subject, session->subject) != 0)
+                return refuse(&request->refusal, INVALID, "subject",
+                              "subject: is '%s', the session's is '%s'", generate->subject,
+                              session->subject);
         return 0;
 }
 
@@ -203,9 +119,11 @@ static int prepare_generate(struct request *request, const struct engine *engine
                 request->deadline_ns = request->received_ns + generate->deadline_ms * NS_PER_MS;
         if (check_served(request, generate) < 0)
                 return -1;
-        strcpy(request->subject, generate->subject); /* fits: checked */
+        strcpy(request->subject,
+               request->session ? request->session->subject
+                                : generate->subject); /* fits: checked */
         if (read_sampling(request, sampling) < 0 || check_stops(request, stops, n_stops) < 0 ||
-            read_prompt(request, engine, generate) < 0 || check_length(request, engine) < 0 ||
+            prompt_read(request, engine, generate) < 0 || check_length(request, engine) < 0 ||
             constrain_prepare(request, engine, generate) < 0)
                 return -1;
         if (text_stream_new(engine_tokenizer(engine), (const char *const *)stops, n_stops,
@@ -237,9 +155,9 @@ static int pack_result(struct request *request, uint16_t type, const ProtobufCMe
 
 static int prepare_tokenize(struct request *request, const struct engine *engine) {
         const Seekd__V1__Tokenize *tokenize = (const Seekd__V1__Tokenize *)request->message;
-        if (tokenize->add_bos && append_bos(request, engine) < 0)
+        if (tokenize->add_bos && prompt_add_bos(request, engine) < 0)
                 return -1;
-        if (encode_text(request, engine, "text", &tokenize->text, tokenize->parse_special) < 0)
+        if (prompt_add_text(request, engine, "text", &tokenize->text, tokenize->parse_special) < 0)
                 return -1;
 
         Seekd__V1__TokenizeResult result = SEEKD__V1__TOKENIZE_RESULT__INIT;
@@ -266,7 +184,7 @@ static const char *shown_bytes(const struct tokenizer *tokenizer, uint32_t id, b
 static int prepare_detokenize(struct request *request, const struct engine *engine) {
         const Seekd__V1__Detokenize *detokenize = (const Seekd__V1__Detokenize *)request->message;
         const struct tokenizer *tokenizer = engine_tokenizer(engine);
-        if (check_ids(request, engine, "ids", detokenize->ids, detokenize->n_ids) < 0)
+        if (prompt_check_ids(request, engine, "ids", detokenize->ids, detokenize->n_ids) < 0)
                 return -1;
 
         size_t total = 0, n;
@@ -302,6 +220,26 @@ static int prepare_detokenize(struct request *request, const struct engine *engi
         return r;
 }
 
+static int prepare_append(struct request *request, const struct engine *engine) {
+        const Seekd__V1__Append *append = (const Seekd__V1__Append *)request->message;
+        const ProtobufCBinaryData *text =
+                append->what_case == SEEKD__V1__APPEND__WHAT_TEXT ? &append->text : NULL;
+        const Seekd__V1__TokenIds *tokens =
+                append->what_case == SEEKD__V1__APPEND__WHAT_TOKENS ? append->tokens : NULL;
+        const Seekd__V1__Chat *chat =
+                append->what_case == SEEKD__V1__APPEND__WHAT_CHAT ? append->chat : NULL;
+        if (prompt_begin(request) < 0)
+                return -1;
+        if (text)
+                return prompt_text(request, engine, text, append->parse_special);
+        if (tokens)
+                return prompt_ids(request, engine, tokens);
+        if (chat)
+                return prompt_chat(request, engine, chat);
+        return refuse(&request->refusal, INVALID, "what",
+                      "what: one of text, tokens and chat is needed");
+}
+
 static int prepare_model_info(struct request *request, const struct engine *engine) {
         const struct model_config *config = engine_config(engine);
         Seekd__V1__ModelInfoResult result = SEEKD__V1__MODEL_INFO_RESULT__INIT;
@@ -320,11 +258,21 @@ static int prepare_model_info(struct request *request, const struct engine *engi
 }
 
 void request_prepare(struct request *request, const struct engine *engine) {
+        if (request->session && session_load(request->session, &request->refusal) < 0)
+                return;
         switch (request->type) {
         case RECORD_GENERATE: prepare_generate(request, engine); break;
         case RECORD_TOKENIZE: prepare_tokenize(request, engine); break;
         case RECORD_DETOKENIZE: prepare_detokenize(request, engine); break;
         case RECORD_MODEL_INFO: prepare_model_info(request, engine); break;
+        case RECORD_APPEND: prepare_append(request, engine); break;
+        case RECORD_SESSION_OPEN:
+        case RECORD_SESSION_ATTACH:
+        case RECORD_SESSION_FORK:
+        case RECORD_SESSION_REWIND:
+        case RECORD_SESSION_PIN:
+        case RECORD_SESSION_CLOSE:
+        case RECORD_SESSION_LIST: return; /* the loop thread's, with their message */
         default:
                 refuse(&request->refusal, UNSUPPORTED, NULL, "record type %u is not served",
                        request->type);

@@ -33,6 +33,7 @@ struct grammar;
 struct keeper;
 struct outlet;
 struct sequence;
+struct session;
 struct text_stream;
 
 #define SLOT_NONE UINT32_MAX
@@ -59,6 +60,9 @@ struct request {
         struct request *connection_next; /* list of the connection, loop thread only */
 
         uint32_t uid; /* of its client */
+
+        struct session *session;      /* that it has or waits for; NULL = none */
+        struct request *session_next; /* list of the session, loop thread only */
 
         /* Until prepared: the message and what it points to. */
         struct arena arena;

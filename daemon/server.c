@@ -18,6 +18,7 @@
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
 #include "daemon/request.h"
+#include "daemon/session_requests.h"
 
 #define TICK_MS 1000
 
@@ -98,12 +99,20 @@ static void on_prepared(uv_work_t *work, int status) {
         dispatch_prepared(work->data);
 }
 
-static void start_preparing(struct server *server, struct request *request) {
+void server_prepare_next(struct server *server, struct request *request) {
         request->engine = engine_thread_engine(server->engine);
         request->context_tokens = engine_thread_context(server->engine);
         request->model_name = server->model_name;
         request->work.data = request;
         uv_queue_work(&server->loop, &request->work, on_prepare, on_prepared);
+}
+
+static void start_preparing(struct server *server, struct request *request) {
+        switch (session_requests_enter(&server->sessions, request)) {
+        case SESSION_TURN_NOW: server_prepare_next(server, request); break;
+        case SESSION_TURN_LATER: break;
+        case SESSION_TURN_REFUSED: dispatch_prepared(request); break;
+        }
 }
 
 void server_prepare(struct server *server, struct request *request) {
@@ -171,6 +180,8 @@ static void model_ready(struct server *server) {
         char skipped[256];
         for (unsigned i = 0; engine_skipped(engine, i, skipped, sizeof(skipped)); i++)
                 log_info("model %s: %s", server->model_name, skipped);
+        server->sessions.context_tokens = engine_config(engine)->max_positions;
+        session_store_attach(&server->sessions, engine_thread_store(server->engine));
         notify_ready(server->model_name, engine_backend_name(engine));
         release_unprepared(server, 0, NULL);
 }
@@ -311,6 +322,7 @@ static void on_tick(uv_timer_t *handle) {
                 uv_poll_start(&server->listener_poll, UV_READABLE, on_listener);
         if (server->told_model == MODEL_LOADING)
                 tick_loading(server);
+        session_store_settle(&server->sessions);
         if (server->told_model != MODEL_READY || server->draining)
                 return;
         struct engine_thread_status status;
@@ -426,6 +438,11 @@ enum exit_status server_run(const struct config *config) {
         server->model_name = last_part(server->config.model_dir);
         server->started_ns = clock_ns();
         struct error err = { 0 };
+        if (session_table_init(&server->sessions, &server->accounts) < 0) {
+                log_error("libsodium has no source of randomness");
+                free(server);
+                return EXIT_STATUS_INTERNAL;
+        }
         if (listener_open(config->socket_path, &server->listener, &err) < 0) {
                 log_error("%s", err.text);
                 free(server);
@@ -434,6 +451,7 @@ enum exit_status server_run(const struct config *config) {
         signal(SIGPIPE, SIG_IGN); /* the log's stderr may be a closed pipe */
         enum exit_status status = serve(server);
         listener_close(&server->listener);
+        session_table_deinit(&server->sessions);
         account_table_deinit(&server->accounts);
         free(server);
         return status;

@@ -34,6 +34,7 @@ static const struct record_facts record_facts[] = {
         [RECORD_HINT] = PROMPT(hint),
         [RECORD_REMEMBER] = PROMPT(remember),
         [RECORD_RECALL] = CONTROL(recall),
+        [RECORD_SESSION_LIST] = CONTROL(session_list),
         [RECORD_ERROR] = CONTROL(error),
         [RECORD_ACCEPTED] = CONTROL(accepted),
         [RECORD_DONE] = PROMPT(done),
@@ -44,6 +45,7 @@ static const struct record_facts record_facts[] = {
         [RECORD_SESSION_RESULT] = CONTROL(session_result),
         [RECORD_RECALL_RESULT] = PROMPT(recall_result),
         [RECORD_ACKNOWLEDGED] = CONTROL(acknowledged),
+        [RECORD_SESSION_LIST_RESULT] = PROMPT(session_list_result),
 };
 
 static struct record_facts facts_of(unsigned record_type) {

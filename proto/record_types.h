@@ -22,6 +22,7 @@ enum record_type {
         RECORD_HINT = 23,
         RECORD_REMEMBER = 24,
         RECORD_RECALL = 25,
+        RECORD_SESSION_LIST = 26,
 
         /* Answers. */
         RECORD_ERROR = 128,
@@ -35,4 +36,5 @@ enum record_type {
         RECORD_SESSION_RESULT = 144,
         RECORD_RECALL_RESULT = 145,
         RECORD_ACKNOWLEDGED = 146,
+        RECORD_SESSION_LIST_RESULT = 147,
 };

@@ -2,9 +2,12 @@
 
 #include "client/seek/seek.h"
 
+enum { OPTION_SESSION = 'I' };
+
 static int run(int argc, char **argv, const struct command *command) {
         static const struct option options[] = {
                 GENERATION_OPTIONS,
+                { "session", required_argument, NULL, OPTION_SESSION },
                 { "help", no_argument, NULL, 'h' },
                 { NULL, 0, NULL, 0 },
         };
@@ -14,6 +17,11 @@ static int run(int argc, char **argv, const struct command *command) {
                 if (option == 'h') {
                         fputs(command->help, stdout);
                         return EXIT_DONE;
+                }
+                if (option == OPTION_SESSION) {
+                        if (!parse_session(optarg, &generation.params.session))
+                                return EXIT_USAGE;
+                        continue;
                 }
                 if (!generation_take_option(&generation, option, optarg))
                         return EXIT_USAGE;
@@ -26,7 +34,9 @@ static int run(int argc, char **argv, const struct command *command) {
         int exit_code = EXIT_FAILED;
         if (!read_input(argv[optind], &input, &exit_code))
                 return exit_code;
-        generation.params.prompt = input.bytes;
+        /* A session may go on by itself. */
+        generation.params.prompt =
+                generation.params.session != 0 && input.n == 0 ? NULL : input.bytes;
         generation.params.prompt_bytes = input.n;
         exit_code = generation_run(&generation);
         input_deinit(&input);
@@ -38,6 +48,9 @@ const struct command command_complete = {
         .summary = "go on where a text ends",
         .help = "usage: seek complete [OPTION...] [FILE|-]\n\n"
                 "Prints what the model writes after the text of FILE or of standard input, as it "
-                "comes.\n\n" GENERATION_HELP,
+                "comes.\n\n"
+                "  --session ID       behind what the session has; text and answer become part of "
+                "it\n"
+                "                     (without text: goes on where it ends)\n" GENERATION_HELP,
         .run = run,
 };

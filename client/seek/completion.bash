@@ -6,7 +6,15 @@ _seek() {
                 --json --socket --help'
         local conversation='--system --think --no-think --effort --tools --tool-choice --schema'
         if ((COMP_CWORD == 1)); then
-                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize status --help --version' -- "$word"))
+                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions status --help --version' -- "$word"))
+                return
+        fi
+        if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
+                COMPREPLY=($(compgen -W 'list open append fork rewind pin unpin close' -- "$word"))
+                return
+        fi
+        if [[ $previous == --session || $command == sessions && $COMP_CWORD == 3 && $word != -* ]]; then
+                COMPREPLY=($(compgen -W "$(seek sessions list 2>/dev/null | cut -d' ' -f1)" -- "$word"))
                 return
         fi
         case $previous in
@@ -23,7 +31,7 @@ _seek() {
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
                 ;;
-        --max-tokens | --temperature | --top-k | --top-p | --min-p | --seed | --stop | --line | --column | \
+        --at | --subject | --max-tokens | --temperature | --top-k | --top-p | --min-p | --seed | --stop | --line | --column | \
                 --marker | --system | --effort)
                 return
                 ;;
@@ -31,7 +39,8 @@ _seek() {
         if [[ $word == -* ]]; then
                 local options
                 case $command in
-                complete) options=$generation ;;
+                complete) options="$generation --session" ;;
+                sessions) options='--all --at --forget --ids --subject --json --socket --help' ;;
                 ask | chat) options="$generation $conversation" ;;
                 fim) options="$generation --line --column --marker --prefix-file --suffix-file" ;;
                 tokenize) options='--decode --special --bos --json --socket --help' ;;

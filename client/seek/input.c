@@ -52,3 +52,26 @@ void input_deinit(struct input *input) {
         free(input->bytes);
         *input = (struct input){ NULL, 0 };
 }
+
+bool input_ids(const struct input *input, uint32_t **ret_ids, size_t *ret_n) {
+        uint32_t *ids = malloc((input->n / 2 + 1) * sizeof(*ids));
+        size_t n = 0, at = 0;
+        while (ids) {
+                at += strspn(input->bytes + at, " ,[]\t\r\n");
+                size_t digits = strspn(input->bytes + at, "0123456789");
+                unsigned long long value = strtoull(input->bytes + at, NULL, 10);
+                if (at == input->n) {
+                        *ret_ids = ids;
+                        *ret_n = n;
+                        return true;
+                }
+                if (digits == 0 || digits > 10 || value > UINT32_MAX) {
+                        fprintf(stderr, "seek: input: no token id at byte %zu\n", at);
+                        break;
+                }
+                ids[n++] = (uint32_t)value;
+                at += digits;
+        }
+        free(ids);
+        return false;
+}

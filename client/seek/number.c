@@ -1,5 +1,6 @@
 /* Numbers from the command line: all of the argument, within the range, or a message that says
  * both. */
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -25,6 +26,19 @@ bool parse_u32(const char *option, const char *text, uint32_t min, uint32_t max,
         if (!parse_u64(option, text, min, max, &value))
                 return false;
         *ret = (uint32_t)value;
+        return true;
+}
+
+bool parse_session(const char *text, uint64_t *ret) {
+        char *end = NULL;
+        errno = 0;
+        unsigned long long value = strtoull(text, &end, 16);
+        if (!isxdigit((unsigned char)text[0]) || *end != 0 || errno != 0 || value == 0 ||
+            (text[0] == '0' && (text[1] | 0x20) == 'x')) {
+                usage_error("'%s' is no id of a session: up to 16 hexadecimal digits", text);
+                return false;
+        }
+        *ret = value;
         return true;
 }
 

@@ -35,6 +35,7 @@ extern const struct command command_ask;
 extern const struct command command_chat;
 extern const struct command command_complete;
 extern const struct command command_fim;
+extern const struct command command_sessions;
 extern const struct command command_status;
 extern const struct command command_tokenize;
 
@@ -53,6 +54,8 @@ struct seekd_client *connect_or_report(const char *socket_path, bool json, int *
  * option. */
 bool parse_u64(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret);
 bool parse_u32(const char *option, const char *text, uint32_t min, uint32_t max, uint32_t *ret);
+/* A session's id as seek prints it, 16 hexadecimal digits; leading zeros may be missing. */
+bool parse_session(const char *text, uint64_t *ret);
 bool parse_float(const char *option, const char *text, double min, double max, float *ret);
 
 /* input.c: a whole file, or standard input for "-" or NULL (NULL only when that is no terminal).
@@ -64,6 +67,9 @@ struct input {
 };
 bool read_input(const char *path, struct input *ret, int *ret_exit);
 void input_deinit(struct input *input);
+/* Token ids as text: decimal numbers with anything of " ,[]" and line ends between them, so also a
+ * JSON array. free() them. False after a message. */
+bool input_ids(const struct input *input, uint32_t **ret_ids, size_t *ret_n);
 
 /* An answer to a person: some paragraphs after some thought. */
 #define ANSWER_TOKENS_DEFAULT 1024

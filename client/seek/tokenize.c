@@ -36,36 +36,11 @@ static int encode(struct seekd_client *client, const struct options *options,
         return exit_code;
 }
 
-/* Ids as text: decimal numbers with anything of " ,[]" and line ends between them, so also a JSON
- * array. False after a message. */
-static bool parse_ids(const struct input *input, uint32_t **ret_ids, size_t *ret_n) {
-        uint32_t *ids = malloc((input->n / 2 + 1) * sizeof(*ids));
-        size_t n = 0, at = 0;
-        while (ids) {
-                at += strspn(input->bytes + at, " ,[]\t\r\n");
-                size_t digits = strspn(input->bytes + at, "0123456789");
-                unsigned long long value = strtoull(input->bytes + at, NULL, 10);
-                if (at == input->n) {
-                        *ret_ids = ids;
-                        *ret_n = n;
-                        return true;
-                }
-                if (digits == 0 || digits > 10 || value > UINT32_MAX) {
-                        fprintf(stderr, "seek: input: no token id at byte %zu\n", at);
-                        break;
-                }
-                ids[n++] = (uint32_t)value;
-                at += digits;
-        }
-        free(ids);
-        return false;
-}
-
 static int decode(struct seekd_client *client, const struct options *options,
                   const struct input *input) {
         uint32_t *ids = NULL;
         size_t n_ids = 0;
-        if (!parse_ids(input, &ids, &n_ids))
+        if (!input_ids(input, &ids, &n_ids))
                 return EXIT_REFUSED;
         char *text = NULL;
         size_t n = 0;

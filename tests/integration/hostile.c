@@ -405,6 +405,43 @@ static void unknown_frame(void) {
         send(sock, bytes, sizeof(bytes), MSG_NOSIGNAL);
 }
 
+/* -------- deeds with sessions -------- */
+
+static void send_open(uint32_t id) {
+        uint8_t bytes[64];
+        Seekd__V1__SessionOpen open = SEEKD__V1__SESSION_OPEN__INIT;
+        open.request_id = id;
+        send_message(RECORD_SESSION_OPEN, id, 0, bytes,
+                     (size_t)message_pack(&open.base, bytes, sizeof(bytes)));
+}
+
+/* One after another, until one is answered with an Error. */
+static void more_sessions_than_one_user_may_have(void) {
+        for (uint32_t id = 1;; id++) {
+                struct channel_message message;
+                struct frame frame;
+                struct error err = { 0 };
+                send_open(id);
+                channel_turn(&channel);
+                while (channel_receive(&channel, &message, &err) != CHANNEL_MESSAGE) {
+                        if (channel_sleep(&channel, 0))
+                                wait_readable(ANSWER_TIMEOUT_MS);
+                        frame_recv(sock, FRAMES_FROM_DAEMON, &frame, &err);
+                        channel_turn(&channel);
+                }
+                print_record(&message);
+        }
+}
+
+static void session_of_nobody(void) {
+        uint8_t bytes[64];
+        Seekd__V1__SessionAttach attach = SEEKD__V1__SESSION_ATTACH__INIT;
+        attach.request_id = 5;
+        attach.session = UINT64_MAX;
+        send_message(RECORD_SESSION_ATTACH, 5, 0, bytes,
+                     (size_t)message_pack(&attach.base, bytes, sizeof(bytes)));
+}
+
 /* -------- deeds of patience: until killed -------- */
 
 static void never_read(void) {
@@ -470,6 +507,8 @@ static const struct deed {
         { "bulk-that-is-not-sealed", bulk_that_is_not_sealed, true },
         { "bulk-of-another-size", bulk_of_another_size, true },
         { "bulk-that-is-a-pipe", bulk_that_is_a_pipe, true },
+        { "more-sessions-than-one-user-may-have", more_sessions_than_one_user_may_have, true },
+        { "session-of-nobody", session_of_nobody, true },
         { "second-hello", second_hello, true },
         { "unknown-frame", unknown_frame, true },
         { "never-read", never_read, true },

@@ -43,6 +43,8 @@ ANSWERS = {
     "many-fields": r"answered 1: .*fields.*",
     "id-of-another-stream": r"answered 1: request_id: is 6.*\(5\)",
     "same-id-twice": r"answered 7: request_id: 5 is in use.*",
+    "session-of-nobody": r"answered 6: session: this user has none with the id ffffffffffffffff",
+    "more-sessions-than-one-user-may-have": r"answered 4: this user has 1024 sessions, the limit: .*",
     "more-requests-than-slots": r"answered 4: 32 requests are queued or running on this connection.*",
 }
 
