@@ -5,7 +5,6 @@
  * The bandwidth is measured in the same run, by the same number of threads, over a buffer far
  * larger than the caches. */
 #include <errno.h>
-#include <getopt.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bench/bench.h"
+#include "bench/options.h"
 #include "bench/report.h"
 #include "engine/engine.h"
 
@@ -151,51 +151,29 @@ static int run(const struct arguments *a, struct engine *engine, struct error *e
         return r;
 }
 
-static const char usage[] =
-        "usage: seekd-bench engine --model DIR [options]\n"
-        "\n"
-        "Tokens per second of decoding (alone and eight together) and prefill.\n"
-        "\n"
-        "  --model DIR   model directory\n"
-        "  --threads N   default 1: per core\n"
-        "  --tokens N    decoded tokens per run (default 256)\n"
-        "  --runs N      rounds (default 7); medians are printed\n"
-        "  --json        one JSON object a line\n";
-
 static int parse(int argc, char **argv, struct arguments *a) {
-        static const struct option options[] = {
-                { "model", required_argument, NULL, 'm' },
-                { "threads", required_argument, NULL, 't' },
-                { "tokens", required_argument, NULL, 'n' },
-                { "runs", required_argument, NULL, 'r' },
-                { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' },
-                { 0 },
+        const struct option_rule rules[] = {
+                OPTION_REQUIRED("model", "DIR", &a->model, "model folder"),
+                OPTION_NUMBER("threads", &a->n_threads, 1, THREADS_MAX, "default 1: per core"),
+                OPTION_NUMBER("tokens", &a->n_tokens, 1, 1U << 16,
+                              "decoded tokens per run (default 256)"),
+                OPTION_NUMBER("runs", &a->n_runs, 1, 1000,
+                              "rounds (default 7); medians are printed"),
+                OPTION_FLAG("json", &a->json, "one JSON object a line"),
         };
-        int letter;
-        while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1)
-                switch (letter) {
-                case 'm': a->model = optarg; break;
-                case 't': a->n_threads = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'n': a->n_tokens = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'r': a->n_runs = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'j': a->json = true; break;
-                case 'h': fputs(usage, stdout); exit(0);
-                default: return -EINVAL;
-                }
-        bool bounded = a->n_threads >= 1 && a->n_threads <= THREADS_MAX && a->n_tokens >= 1 &&
-                a->n_tokens <= 1U << 16 && a->n_runs >= 1 && a->n_runs <= 1000;
-        return a->model && bounded && optind == argc ? 0 : -EINVAL;
+        const struct command_line line = {
+                "engine", "Tokens per second of decoding (alone and eight together) and prefill.",
+                rules, sizeof(rules) / sizeof(rules[0])
+        };
+        return options_parse(&line, argc, argv);
 }
 
 int bench_engine(int argc, char **argv) {
         struct arguments a = { .n_threads = 1, .n_tokens = 256, .n_runs = 7 };
         struct error err = { 0 };
         struct engine *engine;
-        if (parse(argc, argv, &a) < 0) {
-                fputs(usage, stderr);
+        if (parse(argc, argv, &a) < 0)
                 return 2;
-        }
         struct engine_options options = { .model_dir = a.model,
                                           .n_threads = a.n_threads,
                                           .batch_rows_max = BATCH * PREFILL_CHUNK };

@@ -5,7 +5,6 @@
  * compiled tools among them. Beside a mask stands what a draw from the same vocabulary costs
  * without one. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bench/bench.h"
+#include "bench/options.h"
 #include "bench/report.h"
 #include "engine/grammar/constraint.h"
 #include "engine/grammar/grammar.h"
@@ -251,42 +251,25 @@ static void bench_deinit(struct bench *bench) {
                 tokenizer_close(bench->tokenizer);
 }
 
-static const char usage[] =
-        "usage: seekd-bench grammar --model DIR [options]\n"
-        "\n"
-        "Time to compile tools, and per token to find which tokens may come next.\n"
-        "\n"
-        "  --model DIR   folder with a tokenizer.json\n"
-        "  --runs N      rounds (default 7); medians are printed\n"
-        "  --json        one JSON object a line\n";
-
 static int parse(int argc, char **argv, struct arguments *a) {
-        static const struct option options[] = {
-                { "model", required_argument, NULL, 'm' },
-                { "runs", required_argument, NULL, 'r' },
-                { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' },
-                { 0 },
+        const struct option_rule rules[] = {
+                OPTION_REQUIRED("model", "DIR", &a->model, "folder with a tokenizer.json"),
+                OPTION_NUMBER("runs", &a->n_runs, 1, 1000,
+                              "rounds (default 7); medians are printed"),
+                OPTION_FLAG("json", &a->json, "one JSON object a line"),
         };
-        int letter;
-        while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1)
-                switch (letter) {
-                case 'm': a->model = optarg; break;
-                case 'r': a->n_runs = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'j': a->json = true; break;
-                case 'h': fputs(usage, stdout); exit(0);
-                default: return -EINVAL;
-                }
-        bool bounded = a->n_runs >= 1 && a->n_runs <= 1000;
-        return a->model && bounded && optind == argc ? 0 : -EINVAL;
+        const struct command_line line = {
+                "grammar",
+                "Time to compile tools, and per token to find which tokens may come next.", rules,
+                sizeof(rules) / sizeof(rules[0])
+        };
+        return options_parse(&line, argc, argv);
 }
 
 int bench_grammar(int argc, char **argv) {
         struct arguments a = { .n_runs = 7 };
-        if (parse(argc, argv, &a) < 0) {
-                fputs(usage, stderr);
+        if (parse(argc, argv, &a) < 0)
                 return 2;
-        }
         struct error err = { 0 };
         CLEANUP(bench_deinit) struct bench bench = { .arguments = &a };
         if (run(&bench, &err) < 0) {

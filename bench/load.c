@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdint.h>
@@ -21,11 +20,12 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "bench/bench.h"
+#include "bench/options.h"
 #include "bench/report.h"
 #include "engine/engine.h"
 
-#define READ_BYTES (4U << 20)
-#define RUNS_MAX   1000
+#define READ_BYTES  (4U << 20)
+#define THREADS_MAX 256
 
 struct arguments {
         const char *model;
@@ -197,46 +197,25 @@ static int run(const struct arguments *a, struct error *err) {
         return r;
 }
 
-static const char usage[] =
-        "usage: seekd-bench load --model DIR [options]\n"
-        "\n"
-        "Time to open a model and to its first logits, and what then is resident.\n"
-        "\n"
-        "  --model DIR   model directory\n"
-        "  --threads N   default: one per CPU\n"
-        "  --runs N      default 5\n"
-        "  --json        one object a line\n";
-
 static int parse(int argc, char **argv, struct arguments *a) {
-        static const struct option options[] = {
-                { "model", required_argument, NULL, 'm' },
-                { "threads", required_argument, NULL, 't' },
-                { "runs", required_argument, NULL, 'r' },
-                { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' },
-                { 0 },
+        const struct option_rule rules[] = {
+                OPTION_REQUIRED("model", "DIR", &a->model, "model folder"),
+                OPTION_NUMBER("threads", &a->n_threads, 1, THREADS_MAX, "default: one per CPU"),
+                OPTION_NUMBER("runs", &a->n_runs, 1, 1000, "default 5"),
+                OPTION_FLAG("json", &a->json, "one JSON object a line"),
         };
-        int letter;
-        while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1)
-                switch (letter) {
-                case 'm': a->model = optarg; break;
-                case 't': a->n_threads = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'r': a->n_runs = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'j': a->json = true; break;
-                case 'h': fputs(usage, stdout); exit(0);
-                default: return -EINVAL;
-                }
-        bool bounded = a->n_threads <= 256 && a->n_runs >= 1 && a->n_runs <= RUNS_MAX;
-        return a->model && bounded && optind == argc ? 0 : -EINVAL;
+        const struct command_line line = {
+                "load", "Time to open a model and to its first logits, and what then is resident.",
+                rules, sizeof(rules) / sizeof(rules[0])
+        };
+        return options_parse(&line, argc, argv);
 }
 
 int bench_load(int argc, char **argv) {
         struct arguments a = { .n_runs = 5 };
         struct error err = { 0 };
-        if (parse(argc, argv, &a) < 0) {
-                fputs(usage, stderr);
+        if (parse(argc, argv, &a) < 0)
                 return 2;
-        }
         int r = run(&a, &err);
         if (r < 0)
                 fprintf(stderr, "seekd-bench load: %s\n", err.text);

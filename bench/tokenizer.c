@@ -4,7 +4,6 @@
  * end with source text: their time must not grow faster than their length. Reading tokenizer.json
  * is compared with parsing its JSON alone. */
 #include <errno.h>
-#include <getopt.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -15,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "bench/bench.h"
+#include "bench/options.h"
 #include "bench/report.h"
 #include "engine/tokenizer.h"
 
@@ -221,42 +221,27 @@ static int run(const struct arguments *a, struct text texts[N_KINDS], struct err
         return r;
 }
 
-static const char usage[] =
-        "usage: seekd-bench tokenizer --model DIR [options]\n"
-        "\n"
-        "Text to ids on one thread: source text, and lines of 10 MB without a space.\n"
-        "\n"
-        "  --model DIR   model directory; its tokenizer.json is enough\n"
-        "  --text FILE   source text to encode (default: generated)\n"
-        "  --runs N      rounds (default 7); medians are printed\n"
-        "  --json        one JSON object a line\n";
-
 static int parse(int argc, char **argv, struct arguments *a) {
-        static const struct option options[] = {
-                { "model", required_argument, NULL, 'm' }, { "text", required_argument, NULL, 't' },
-                { "runs", required_argument, NULL, 'r' },  { "json", no_argument, NULL, 'j' },
-                { "help", no_argument, NULL, 'h' },        { 0 },
+        const struct option_rule rules[] = {
+                OPTION_REQUIRED("model", "DIR", &a->model,
+                                "model folder; its tokenizer.json is enough"),
+                OPTION_TEXT("text", "FILE", &a->text, "source text to encode (default: generated)"),
+                OPTION_NUMBER("runs", &a->n_runs, 1, 1000,
+                              "rounds (default 7); medians are printed"),
+                OPTION_FLAG("json", &a->json, "one JSON object a line"),
         };
-        int letter;
-        while ((letter = getopt_long(argc, argv, "", options, NULL)) != -1)
-                switch (letter) {
-                case 'm': a->model = optarg; break;
-                case 't': a->text = optarg; break;
-                case 'r': a->n_runs = (unsigned)strtoul(optarg, NULL, 10); break;
-                case 'j': a->json = true; break;
-                case 'h': fputs(usage, stdout); exit(0);
-                default: return -EINVAL;
-                }
-        bool bounded = a->n_runs >= 1 && a->n_runs <= 1000;
-        return a->model && bounded && optind == argc ? 0 : -EINVAL;
+        const struct command_line line = {
+                "tokenizer",
+                "Text to ids on one thread: source text, and lines of 10 MB without a space.",
+                rules, sizeof(rules) / sizeof(rules[0])
+        };
+        return options_parse(&line, argc, argv);
 }
 
 int bench_tokenizer(int argc, char **argv) {
         struct arguments a = { .n_runs = 7 };
-        if (parse(argc, argv, &a) < 0) {
-                fputs(usage, stderr);
+        if (parse(argc, argv, &a) < 0)
                 return 2;
-        }
         struct error err = { 0 };
         struct text texts[N_KINDS] = { 0 };
         int r = make_texts(&a, texts, &err);
