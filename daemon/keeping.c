@@ -8,10 +8,11 @@
 #include "daemon/request.h"
 #include "engine/engine.h"
 
-/* A state is kept at the latest after this much work, so that a crash or a prompt that turns away
- * late costs no more. */
+/* A state is kept at the latest after this much work, so that a prompt that turns away late costs
+ * no more. A crash costs a second at most: the time until a state is committed (a quarter of a
+ * second, KV_COMMIT_NS in memory/) and that of a step come on top. */
 #define STATE_TOKENS 8192
-#define STATE_NS     NS_PER_S
+#define STATE_NS     (NS_PER_S / 2)
 
 /* -- beginning -----------------------------------------------------------------------------------
  */

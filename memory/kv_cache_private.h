@@ -87,7 +87,8 @@ struct kv_lease {
         uint32_t n_written;            /* pages that are on disk or queued */
         struct prefix_node *unwritten; /* frontier that was added last, pinned; NULL = none */
         struct page_id passing;        /* id of the last frontier, when it gives way to the next */
-        bool has_passing;
+        struct page_id outdated;       /* the one before it, which goes when that one is stored */
+        bool has_passing, has_outdated;
         bool keeps;  /* false: could not keep a page, so nothing after it */
         bool stores; /* false: the store takes no more of this lease */
 

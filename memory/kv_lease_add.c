@@ -179,14 +179,21 @@ void kv_lease_retry(struct kv_lease *lease) {
         lease->keeps = true;
 }
 
-/* The frontier before this one, if it was only passing: no lookup needs it any more. */
+/* Frontiers that were only passing give way to later ones, but not before the next one is on disk:
+ * till then they are what a crash leaves of the work. The one before last goes, and the last takes
+ * its place. */
 static void drop_passing(struct kv_lease *lease) {
         struct kv_cache *cache = lease->cache;
-        struct prefix_node *node =
+        struct prefix_node *last =
                 lease->has_passing ? prefix_find(&cache->prefix, &lease->passing) : NULL;
+        struct prefix_node *before =
+                lease->has_outdated ? prefix_find(&cache->prefix, &lease->outdated) : NULL;
+        bool last_is_safe = !lease->stores || (last && kv_cache_is_stored(cache, last));
+        if (before && last_is_safe && !prefix_in_use(before) && before->hits == 0)
+                kv_cache_discard(cache, before);
+        lease->outdated = lease->passing;
+        lease->has_outdated = lease->has_passing;
         lease->has_passing = false;
-        if (node && !prefix_in_use(node) && node->hits == 0)
-                kv_cache_discard(cache, node);
 }
 
 uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,

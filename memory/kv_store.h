@@ -129,7 +129,7 @@ int kv_store_put_frontier(struct kv_store *store, const struct kv_frontier *fron
 int kv_store_put_session(struct kv_store *store, const struct kv_session *session,
                          const uint32_t *ids, kv_done *done, void *context);
 
-/* Asks for a commit now (the end of a turn); otherwise within a second or at 8 MiB. */
+/* Asks for a commit now (the end of a turn); otherwise within a quarter of a second or at 8 MiB. */
 void kv_store_flush(struct kv_store *store);
 
 /* Flushes and waits until all that was accepted before is decided. */
