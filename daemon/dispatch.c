@@ -248,10 +248,9 @@ void dispatch_prepared(struct request *request) {
 
 void dispatch_finished(struct request *request) {
         request->connection->server->n_done += request->finished;
-        if (request->type == RECORD_GENERATE) {
-                session_requests_finish(request);
+        session_requests_finish(request);
+        if (request->type == RECORD_GENERATE)
                 release(request);
-        } else {
+        else
                 answer(request);
-        }
 }

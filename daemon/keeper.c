@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/keeper_private.h"
+#include "daemon/session_table.h"
 #include "engine/engine.h"
 #include "engine/identity.h"
 #include "engine/numerics.h"
@@ -83,6 +84,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
         if (!keeper)
                 return error_set(err, -ENOMEM, "out of memory");
         keeper->parking.bytes_max = options->parked_bytes;
+        keeper->pinned_bytes_max =
+                (on_disk ? options->disk_bytes : options->host_bytes) / PINNED_SHARE;
         int r = 0;
         if (on_disk)
                 r = secret_open(options->state_dir, &key, err);
@@ -93,8 +96,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 .page_bytes = engine_page_bytes(engine),
                 .frontier_bytes = engine_state_bytes(engine),
                 .host_bytes = options->host_bytes,
-                .owner_pinned_bytes_max =
-                        (on_disk ? options->disk_bytes : options->host_bytes) / PINNED_SHARE,
+                .owner_pinned_bytes_max = keeper->pinned_bytes_max,
                 .notify = options->notify,
                 .context = options->context,
                 .end_lease = end_parked,
@@ -112,6 +114,9 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 keeper_close(keeper);
                 return r;
         }
+        keeper->pins.cache = keeper->cache;
+        if (keeper->store)
+                session_pins_restore(&keeper->pins, keeper->store);
         *ret = keeper;
         return 0;
 }
@@ -121,6 +126,7 @@ struct keeper *keeper_close(struct keeper *keeper) {
                 return NULL;
         while (parking_drop(&keeper->parking, NULL))
                 ;
+        session_pins_deinit(&keeper->pins);
         kv_cache_close(keeper->cache);
         if (keeper->store)
                 kv_store_close(keeper->store);
@@ -143,6 +149,22 @@ void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
 
 struct kv_store *keeper_store(const struct keeper *keeper) {
         return keeper ? keeper->store : NULL;
+}
+
+int keeper_pin(struct keeper *keeper, const struct session *session) {
+        if (!keeper)
+                return 0;
+        return session_pins_set(&keeper->pins, session->id, session->owner, session->subject,
+                                session->tokens.ids, (uint32_t)session->tokens.n);
+}
+
+void keeper_unpin(struct keeper *keeper, const struct session *session) {
+        if (keeper)
+                session_pins_drop(&keeper->pins, session->id);
+}
+
+uint64_t keeper_pinned_bytes_max(const struct keeper *keeper) {
+        return keeper ? keeper->pinned_bytes_max : 0;
 }
 
 void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {

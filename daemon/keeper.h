@@ -18,6 +18,7 @@ struct error;
 struct keeper;
 struct kv_store;
 struct request;
+struct session;
 
 struct keeper_options {
         const char *model_dir;
@@ -75,6 +76,13 @@ struct keeper_statistics {
 /* `keeper` may be NULL: then only `device` is counted. */
 void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
                        struct keeper_statistics *ret);
+
+/* Keeps what is kept of a session from making room for others: now, and what its requests add.
+ * Replaces what was pinned of it. 0, -EDQUOT (more than keeper_pinned_bytes_max() of one user),
+ * -ENOMEM. `keeper` may be NULL: there is nothing to pin. */
+int keeper_pin(struct keeper *keeper, const struct session *session);
+void keeper_unpin(struct keeper *keeper, const struct session *session);
+uint64_t keeper_pinned_bytes_max(const struct keeper *keeper);
 
 /* On disk; NULL: nothing is kept there. The keeper's. */
 struct kv_store *keeper_store(const struct keeper *keeper);

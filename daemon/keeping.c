@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "daemon/keeper_private.h"
 #include "daemon/request.h"
+#include "daemon/session_table.h"
 #include "engine/engine.h"
 
 /* A state is kept at the latest after this much work, so that a prompt that turns away late costs
@@ -187,8 +188,21 @@ static bool has_next_turn(const struct request *request) {
                 atomic_load(&request->live.class) != SEEKD__V1__CLASS__CLASS_INTERACTIVE;
 }
 
+/* What the turn has added to a pinned session is pinned as well. Over the quota what was pinned
+ * before it stays. */
+static void pin_turn(struct request *request) {
+        const struct session *session = request->session;
+        if (session && session->pinned)
+                session_pins_set(&request->keeper->pins, session->id, session->owner,
+                                 session->subject, request->tokens.ids,
+                                 (uint32_t)request->tokens.n);
+}
+
 void keeper_end(struct request *request) {
-        if (keep_all(request) && has_next_turn(request))
+        bool kept = keep_all(request);
+        if (kept)
+                pin_turn(request);
+        if (kept && has_next_turn(request))
                 parking_add(&request->keeper->parking, request);
         let_go(request);
 }

@@ -6,6 +6,7 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "daemon/keeper.h"
 #include "daemon/request.h"
 #include "daemon/session_table.h"
 #include "proto/message.h"
@@ -100,6 +101,11 @@ static void save_and_answer(struct request *request, struct session *session) {
 
 /* -------- what was asked -------- */
 
+static void forget(struct session *session) {
+        session_unsave(session);
+        session_forget(session);
+}
+
 static void open_session(struct session_table *table, struct request *request) {
         const Seekd__V1__SessionOpen *open = (const Seekd__V1__SessionOpen *)request->message;
         struct session *session;
@@ -122,19 +128,43 @@ static void rewind_session(struct request *request) {
                 save_and_answer(request, request->session);
 }
 
+static bool wants_pin(const struct request *request) {
+        return ((const Seekd__V1__SessionPin *)request->message)->pinned;
+}
+
+/* Engine thread. */
+static void pin(struct request *request, struct keeper *keeper) {
+        if (keeper_pin(keeper, request->session) < 0)
+                refuse(&request->refusal, CODE(BUSY), "pinned",
+                       "pinned: with this session the user would have pinned more than the limit, "
+                       "%llu bytes of kept KV",
+                       (unsigned long long)keeper_pinned_bytes_max(keeper));
+}
+
+/* Engine thread. */
+static void unpin(struct request *request, struct keeper *keeper) {
+        keeper_unpin(keeper, request->session);
+}
+
 static void pin_session(struct request *request) {
-        session_set_pinned(request->session,
-                           ((const Seekd__V1__SessionPin *)request->message)->pinned);
-        save_and_answer(request, request->session);
+        request->errand = wants_pin(request) ? pin : unpin;
+        set_session_result(request, request->session);
+}
+
+static void pinned(struct request *request) {
+        if (request->refusal.code != 0)
+                return;
+        session_set_pinned(request->session, wants_pin(request));
+        session_save(request->session);
 }
 
 static void close_session(struct request *request) {
         const Seekd__V1__SessionClose *close = (const Seekd__V1__SessionClose *)request->message;
         set_session_result(request, request->session);
-        if (!close->forget)
-                return;
-        session_unsave(request->session);
-        session_forget(request->session);
+        if (close->forget && request->session->pinned)
+                request->errand = unpin;
+        else if (close->forget)
+                forget(request->session);
 }
 
 static void append(struct request *request) {
@@ -205,8 +235,7 @@ static int check_session(struct request *request) {
         if (session->damaged && !session->gone) {
                 log_warning("session %016llx of user %u is dropped: its tokens on disk are damaged",
                             (unsigned long long)id, session->owner);
-                session_unsave(session);
-                session_forget(session);
+                forget(session);
         }
         return session->gone ? refuse_unknown(request, id) : 0;
 }
@@ -241,6 +270,13 @@ void session_requests_finish(struct request *request) {
         struct session *session = request->session;
         if (!session || session->gone)
                 return;
-        session_set_tokens(session, &request->tokens, now_s());
-        session_save(session);
+        switch (request->type) {
+        case RECORD_GENERATE:
+                session_set_tokens(session, &request->tokens, now_s());
+                session_save(session);
+                break;
+        case RECORD_SESSION_PIN: pinned(request); break;
+        case RECORD_SESSION_CLOSE: forget(session); break;
+        default: break;
+        }
 }

@@ -28,7 +28,8 @@ enum session_turn session_requests_enter(struct session_table *table, struct req
  * the request, as request_prepare() does. */
 void session_requests_do(struct session_table *table, struct request *request);
 
-/* A generation is over: its tokens become its session's. */
+/* It is back from the engine thread: a generation's tokens become its session's, an errand's
+ * outcome is noted. */
 void session_requests_finish(struct request *request);
 
 /* It is about to be freed. Returns the request whose turn it is now, or NULL. */

@@ -210,6 +210,43 @@ class Changes(Sessions):
         self.sessions(server, "unpin", session)
         self.assertFalse(self.listed(server, session)["pinned"])
 
+    def check_pinned(self, server, restart=None):
+        """Of two sessions, the pinned one is still kept after prompts that need all the room."""
+        texts = [f"/* {name} */\n" + TEXTS[0] * 12 for name in ("pinned", "other")]
+        pinned, other = (self.open(server) for _ in texts)
+        for session, text in zip((pinned, other), texts):
+            self.turn(server, session, text)
+        self.sessions(server, "pin", pinned)
+        for session in (pinned, other):
+            self.turn(server, session, TEXTS[1])
+        server = restart(server, pinned) if restart else server
+        for i in range(24):
+            server.complete(prompt=(f"/* {i} */\n" + TEXTS[1] * 16).encode())
+        reused = [self.turn(server, session, "x")["cache"]["tokens_reused"] for session in (pinned, other)]
+        tokens = self.length(server, pinned)
+        print(f"of {tokens} tokens reused: {reused[0]} pinned, {reused[1]} not pinned")
+        self.assertGreater(reused[0], tokens - 128 - 40)
+        self.assertLess(reused[1], reused[0])
+        return server, pinned
+
+    def test_what_is_pinned_stays_in_memory(self):
+        server = self.ready_daemon(config="[memory]\nhost_kv = 512K\n")
+        server, pinned = self.check_pinned(server)
+        self.sessions(server, "unpin", pinned)
+        self.sessions(server, "pin", pinned)
+        self.forget(server, pinned)
+        self.finish(server)
+
+    def test_what_is_pinned_stays_on_disk_over_a_restart(self):
+        arguments = {"config": "[memory]\nhost_kv = 128K\ndisk_kv = 512K\n",
+                     "options": ("--state", os.path.join(self.folder, "state"))}
+
+        def restart(server, session):
+            self.wait_durable(server, session)
+            self.finish(server, signal.SIGKILL)
+            return self.ready_daemon(**arguments)
+        self.check_pinned(self.ready_daemon(**arguments), restart)
+
     def test_closing_keeps_and_forgetting_deletes(self):
         server = self.ready_daemon()
         session = self.open(server)
