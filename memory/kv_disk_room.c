@@ -48,11 +48,12 @@ static size_t value_nodes(struct kv_cache *cache, struct prefix_node *last, uint
         return n;
 }
 
-/* Whether nothing but the value's own pages needs them on disk. */
+/* Whether nothing but the value's own pages needs them on disk. What has no bytes in memory is
+ * forgotten with the value, so nothing that has some may hang on it. */
 static bool may_go(struct prefix_node *const *node, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 const struct prefix_node *own = i > 0 ? node[i - 1] : NULL, *child = node[i]->child;
-                bool others = child && (child != own || child->next);
+                bool others = child && (child != own || child->next || own->data);
                 if (prefix_in_use(node[i]) || node[i]->n_below[PREFIX_DISK] > (own != NULL) ||
                     (others && !node[i]->data))
                         return false;

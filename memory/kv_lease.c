@@ -28,15 +28,16 @@ static struct prefix_node *tip(const struct kv_lease *lease) {
 
 static void let_go(struct kv_lease *lease) {
         struct prefix *prefix = &lease->cache->prefix;
-        struct prefix_node *last = tip(lease);
+        struct prefix_node *last = tip(lease), *frontier = lease->frontier;
         prefix_touch(prefix, last, false);
         for (uint32_t i = 0; i < lease->n_pages; i++)
                 prefix_unpin(prefix, lease->page[i]);
-        if (lease->frontier)
-                prefix_unpin(prefix, lease->frontier);
+        if (frontier)
+                prefix_unpin(prefix, frontier);
         lease->n_pages = 0;
         lease->frontier = NULL;
         prefix_tidy(prefix, last);
+        prefix_tidy(prefix, frontier); /* hangs on one of the pages, which is there as long */
 }
 
 /* -- looking up ----------------------------------------------------------------------------------
