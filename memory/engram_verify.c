@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "base/background.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/crc32c.h"
@@ -19,10 +18,6 @@
 /* A disk reaches its sequential rate with this, and a cancelled run ends within a moment. */
 #define PIECE_BYTES (4U << 20)
 
-/* From linux/ioprio.h, which Debian 12's headers have without the constant for a thread. */
-#define IOPRIO_WHO_PROCESS 1
-#define IOPRIO_IDLE        (3U << 13)
-
 struct verify {
         const struct engram_store *store;
         const struct engram_verify_options *options;
@@ -31,13 +26,6 @@ struct verify {
         uint8_t *buffer; /* [PIECE_BYTES], aligned for direct reads */
         uint64_t n_damaged;
 };
-
-/* No more than a request: a kernel or a sandbox may refuse. Both calls are for this thread alone.
- */
-static void step_back(void) {
-        setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
-        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
-}
 
 static bool is_cancelled(const struct verify *v) {
         return v->options->cancelled && v->options->cancelled(v->options->userdata);
@@ -152,6 +140,6 @@ int engram_store_verify(const struct engram_store *store,
                 .buffer = buffer,
         };
         if (v.options->background)
-                step_back();
+                background_thread();
         return verify_all(&v);
 }

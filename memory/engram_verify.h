@@ -23,7 +23,7 @@ struct engram_damage {
 
 /* Any callback may be NULL; they are called on the caller's thread. */
 struct engram_verify_options {
-        /* Leaves processor and disk to whoever wants them (nice 19, idle I/O class). The calling
+        /* Leaves processor and disk to whoever wants them (base/background.h). The calling
          * thread stays like that: give it one of its own. */
         bool background;
         void (*progress)(void *userdata, const struct engram_progress *progress); /* per extent */

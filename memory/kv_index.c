@@ -124,10 +124,12 @@ static void set_reserved(struct id_table *table, uint64_t key, void *pointer) {
 
 static void count_parts(struct kv_index *index, const struct kv_node *node, uint64_t sign) {
         uint64_t n = (uint64_t)__builtin_popcount(node->live) * sign;
-        if (node->kind == KV_FRONTIER)
-                index->n_frontiers += n;
-        else
-                index->n_pages += n;
+        struct kv_owner *owner = id_table_get(&index->owners, node->owner);
+        uint64_t *total = node->kind == KV_FRONTIER ? &index->n_frontiers : &index->n_pages;
+        uint64_t *own = node->kind == KV_FRONTIER ? &owner->n_frontiers : &owner->n_pages;
+        assert(owner); /* its bytes are charged to it */
+        *total += n;
+        *own += n;
 }
 
 /* `old` is about to lose all its parts to `node`: what hung on them hangs on `node` from here on.

@@ -35,6 +35,7 @@ struct kv_node {
 struct kv_owner {
         uint32_t uid;
         uint64_t bytes; /* stored or queued, not doomed */
+        uint64_t n_pages, n_frontiers;
 };
 
 struct kv_index {

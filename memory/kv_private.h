@@ -160,6 +160,24 @@ int kv_session_write(const struct kv_store *store, MDB_txn *txn, const struct kv
                      const uint32_t *ids);
 int kv_session_erase(const struct kv_store *store, MDB_txn *txn, uint64_t id);
 
+/* kv_read.c: parts of one value that somebody reads. */
+struct kv_reading {
+        struct kv_node *node; /* pinned: its constant fields may be read without the lock */
+        struct page_id id[KV_EXTENT_PAGES_MAX]; /* copied, as are these: */
+        struct page_id parent;
+        unsigned first, n;
+        bool parent_known; /* the value's first part is live: `parent` is its parent */
+        struct kv_value_header header;
+};
+size_t kv_reading_header_bytes(const struct kv_node *node);
+/* Reads the header, which must be the one that the index and the identities promise. NULL, or what
+ * is wrong. */
+const char *kv_reading_check(const struct kv_store *store, struct kv_reading *reading,
+                             const uint8_t *bytes);
+/* Returns the pin; a value with something wrong is forgotten, and somebody told. */
+void kv_reading_end(struct kv_store *store, struct kv_reading *reading, const char *wrong,
+                    uint64_t bytes);
+
 /* kv_forget.c. Lock held. */
 void kv_quarantine(struct kv_store *store, struct kv_node *node);
 void kv_purges_advance(struct kv_store *store, struct kv_purge **ret_done);

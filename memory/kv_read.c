@@ -9,21 +9,11 @@
 #include "memory/kv_private.h"
 #include "memory/lmdb_file.h"
 
-/* Parts of one value that one call asks for. */
-struct reading {
-        struct kv_node *node; /* pinned: its constant fields may be read without the lock */
-        struct page_id id[KV_EXTENT_PAGES_MAX]; /* copied, as are these: */
-        struct page_id parent;
-        unsigned first, n;
-        bool parent_known; /* the value's first part is live: `parent` is its parent */
-        struct kv_value_header header;
-};
-
 static uint32_t n_tokens_of(const struct kv_node *node) {
         return node->kind == KV_FRONTIER ? node->n_tail : node->count * (uint32_t)PAGE_TOKENS;
 }
 
-static size_t header_bytes_of(const struct kv_node *node) {
+size_t kv_reading_header_bytes(const struct kv_node *node) {
         return kv_value_header_bytes(n_tokens_of(node), node->count);
 }
 
@@ -56,15 +46,14 @@ static const char *read_at(const struct kv_store *store, const struct kv_node *n
 /* -- checks --------------------------------------------------------------------------------------
  */
 
-/* The header must be the one that the index and the identities promise. */
-static const char *check_header(const struct kv_store *store, struct reading *r,
-                                const uint8_t *bytes) {
+const char *kv_reading_check(const struct kv_store *store, struct kv_reading *r,
+                             const uint8_t *bytes) {
         const struct kv_node *node = r->node;
         struct kv_value_header *header = &r->header;
-        const char *wrong = kv_value_decode(bytes, header_bytes_of(node), header);
+        const char *wrong = kv_value_decode(bytes, kv_reading_header_bytes(node), header);
         if (wrong)
                 return wrong;
-        uint64_t payload = node->bytes - header_bytes_of(node);
+        uint64_t payload = node->bytes - kv_reading_header_bytes(node);
         if (header->kind != node->kind || header->owner != node->owner ||
             header->position != node->position || header->n_tokens != n_tokens_of(node) ||
             header->n_parts != node->count ||
@@ -93,7 +82,7 @@ static const char *check_header(const struct kv_store *store, struct reading *r,
 
 /* Pins the value that holds ids[0] and says how many of the following ids it holds in a row. */
 static bool begin(struct kv_store *store, enum kv_kind kind, const struct kv_page_read *pages,
-                  size_t n, struct reading *r) {
+                  size_t n, struct kv_reading *r) {
         kv_lock(store);
         struct kv_node *node = kv_index_find(&store->index, &pages[0].id, &r->first);
         if (node && node->kind != kind)
@@ -115,8 +104,8 @@ static bool begin(struct kv_store *store, enum kv_kind kind, const struct kv_pag
         return node;
 }
 
-/* Returns the pin; a value with something wrong is forgotten, and somebody told. */
-static void end(struct kv_store *store, struct reading *r, const char *wrong, uint64_t bytes) {
+void kv_reading_end(struct kv_store *store, struct kv_reading *r, const char *wrong,
+                    uint64_t bytes) {
         unsigned long long value = r->node->value, run = r->node->run;
         kv_lock(store);
         bool news = wrong && !r->node->doomed;
@@ -135,11 +124,11 @@ static void end(struct kv_store *store, struct reading *r, const char *wrong, ui
 }
 
 /* How many of the pages from the front are good. */
-static size_t read_extent(struct kv_store *store, struct reading *r,
+static size_t read_extent(struct kv_store *store, struct kv_reading *r,
                           const struct kv_page_read *pages) {
         const struct kv_node *node = r->node;
         uint8_t bytes[KV_VALUE_HEADER_MAX];
-        size_t header_bytes = header_bytes_of(node);
+        size_t header_bytes = kv_reading_header_bytes(node);
         struct iovec to[1 + KV_EXTENT_PAGES_MAX] = { { bytes, header_bytes } };
         for (unsigned i = 0; i < r->n; i++)
                 to[1 + i] = (struct iovec){ pages[i].data, store->page_bytes };
@@ -155,7 +144,7 @@ static size_t read_extent(struct kv_store *store, struct reading *r,
                                         (int)r->n);
         }
         if (!wrong)
-                wrong = check_header(store, r, bytes);
+                wrong = kv_reading_check(store, r, bytes);
         size_t good = 0;
         for (; !wrong && good < r->n; good++) {
                 unsigned part = r->first + (unsigned)good;
@@ -169,14 +158,14 @@ static size_t read_extent(struct kv_store *store, struct reading *r,
                 if (wrong)
                         break;
         }
-        end(store, r, wrong, header_bytes + (uint64_t)r->n * store->page_bytes);
+        kv_reading_end(store, r, wrong, header_bytes + (uint64_t)r->n * store->page_bytes);
         return good;
 }
 
 size_t kv_store_read_pages(struct kv_store *store, const struct kv_page_read *pages, size_t n) {
         size_t done = 0;
         while (done < n) {
-                struct reading r = { 0 };
+                struct kv_reading r = { 0 };
                 if (!begin(store, KV_EXTENT, pages + done, n - done, &r))
                         break;
                 size_t good = read_extent(store, &r, pages + done);
@@ -189,15 +178,15 @@ size_t kv_store_read_pages(struct kv_store *store, const struct kv_page_read *pa
 
 int kv_store_read_frontier(struct kv_store *store, const struct page_id *id, const uint32_t *tail,
                            uint32_t n_tail, void *data, size_t capacity, uint32_t *ret_bytes) {
-        struct reading r = { 0 };
+        struct kv_reading r = { 0 };
         const struct kv_page_read wanted = { .id = *id };
         if (!begin(store, KV_FRONTIER, &wanted, 1, &r))
                 return -ENOENT;
         uint8_t bytes[KV_VALUE_HEADER_MAX];
-        size_t header_bytes = header_bytes_of(r.node);
+        size_t header_bytes = kv_reading_header_bytes(r.node);
         const char *wrong = read_at(store, r.node, 0, &(struct iovec){ bytes, header_bytes }, 1);
         if (!wrong)
-                wrong = check_header(store, &r, bytes);
+                wrong = kv_reading_check(store, &r, bytes);
         int result = wrong ? -ENOENT : 0;
         uint32_t part_bytes = wrong ? 0 : r.header.part_bytes;
         if (!wrong &&
@@ -216,25 +205,25 @@ int kv_store_read_frontier(struct kv_store *store, const struct page_id *id, con
                 else
                         *ret_bytes = part_bytes;
         }
-        end(store, &r, wrong, header_bytes + part_bytes);
+        kv_reading_end(store, &r, wrong, header_bytes + part_bytes);
         return result;
 }
 
 int kv_store_read_tokens(struct kv_store *store, const struct page_id *id,
                          uint32_t ret[PAGE_TOKENS]) {
-        struct reading r = { 0 };
+        struct kv_reading r = { 0 };
         const struct kv_page_read wanted = { .id = *id };
         if (!begin(store, KV_EXTENT, &wanted, 1, &r) && !begin(store, KV_FRONTIER, &wanted, 1, &r))
                 return -ENOENT;
         uint8_t bytes[KV_VALUE_HEADER_MAX];
-        size_t header_bytes = header_bytes_of(r.node);
+        size_t header_bytes = kv_reading_header_bytes(r.node);
         const char *wrong = read_at(store, r.node, 0, &(struct iovec){ bytes, header_bytes }, 1);
         if (!wrong)
-                wrong = check_header(store, &r, bytes);
+                wrong = kv_reading_check(store, &r, bytes);
         int n = r.node->kind == KV_FRONTIER ? r.node->n_tail : PAGE_TOKENS;
         if (!wrong)
                 memcpy(ret, r.header.tokens + (size_t)r.first * PAGE_TOKENS,
                        (size_t)n * sizeof(uint32_t));
-        end(store, &r, wrong, header_bytes);
+        kv_reading_end(store, &r, wrong, header_bytes);
         return wrong ? -ENOENT : n;
 }

@@ -384,6 +384,24 @@ void kv_store_each_session(struct kv_store *store,
         kv_unlock(store);
 }
 
+void kv_store_each_owner(struct kv_store *store,
+                         void (*visit)(void *context, const struct kv_owner_statistics *owner),
+                         void *context) {
+        const struct kv_owner *owner;
+        kv_lock(store);
+        for (size_t at = 0; (owner = id_table_next(&store->index.owners, &at));) {
+                struct kv_owner_statistics s = {
+                        .owner = owner->uid,
+                        .n_pages = owner->n_pages,
+                        .n_frontiers = owner->n_frontiers,
+                        .bytes = owner->bytes,
+                };
+                if (s.bytes > 0)
+                        visit(context, &s);
+        }
+        kv_unlock(store);
+}
+
 uint64_t kv_store_owner_bytes(struct kv_store *store, uint32_t uid) {
         kv_lock(store);
         const struct kv_owner *owner = id_table_get(&store->index.owners, uid);

@@ -225,4 +225,17 @@ struct kv_store_statistics {
 };
 
 void kv_store_statistics(struct kv_store *store, struct kv_store_statistics *ret);
+
+/* What one uid has on disk. */
+struct kv_owner_statistics {
+        uint32_t owner;
+        uint64_t n_pages, n_frontiers;
+        uint64_t bytes; /* of values, those too that wait to be written */
+};
+
+/* Calls `visit` for each uid that has something. Holds the store's lock, for a time that grows with
+ * the number of users: `visit` must not call the store. */
+void kv_store_each_owner(struct kv_store *store,
+                         void (*visit)(void *context, const struct kv_owner_statistics *owner),
+                         void *context);
 uint64_t kv_store_owner_bytes(struct kv_store *store, uint32_t owner);
