@@ -55,19 +55,37 @@ static uint64_t cuts_of(const struct run *run, enum source source) {
         return atomic_load(&run->ledger->row[source].cuts);
 }
 
+/* The source that has the fewest cuts, of those that differ by what a process has room for. */
+static enum source choose_source(const struct run *run) {
+        enum source least = SOURCE_DEVICE;
+        for (int i = SOURCE_DEVICE; i <= SOURCE_LMDB; i++)
+                if (cuts_of(run, i) < cuts_of(run, least))
+                        least = i;
+        return least;
+}
+
 static struct worker_options plan(struct run *run, bool kill) {
-        bool few = cuts_of(run, SOURCE_LMDB) <= cuts_of(run, SOURCE_HOST);
+        enum source source = choose_source(run);
+        unsigned n_slots = SLOTS;
+        uint64_t device_bytes = 0;
+        if (next_random(&run->random) % 2) { /* pools that hold one conversation, or two */
+                n_slots = random_between(&run->random, 1, 2);
+                device_bytes = n_slots * run->reference.device_bytes_min;
+        }
         return (struct worker_options){
                 .machine = {
                         .model_dir = run->options->reference.model_dir,
                         .state_dir = run->folder.path,
                         .n_threads = random_between(&run->random, 1, 2),
                         .rows = ROWS,
-                        .host_lives = few ? HOST_LIVES_FEW : HOST_LIVES_MANY,
+                        .device_kv_bytes = device_bytes,
+                        .parks = source == SOURCE_DEVICE,
+                        .host_lives = source == SOURCE_LMDB ? HOST_LIVES_FEW : HOST_LIVES_MANY,
                         .disk_lives = DISK_LIVES,
                 },
                 .reference = &run->reference,
                 .ledger = run->ledger,
+                .n_slots = n_slots,
                 .epoch = ++run->epoch,
                 .after_kill = run->after_kill,
                 .n_turns = kill ? 0 : random_between(&run->random, 4, 24),
@@ -129,10 +147,14 @@ static uint64_t all_cuts(const struct run *run) {
 /* All cuts, spread over all sources, with enough ends of processes of both kinds. */
 static bool is_enough(const struct run *run) {
         unsigned n = run->options->n_cuts;
-        for (int i = SOURCE_HOST; i < SOURCE_NONE; i++)
+        uint64_t small_pool = 0;
+        for (int i = 0; i < SOURCE_NONE; i++) {
+                small_pool += atomic_load(&run->ledger->row[i].small_pool_cuts);
                 if (cuts_of(run, i) < n / 10)
                         return false;
-        return all_cuts(run) >= n && run->n_restarts >= n / 25 && run->n_kills >= n / 25;
+        }
+        return all_cuts(run) >= n && small_pool >= n / 4 && run->n_restarts >= n / 25 &&
+                run->n_kills >= n / 25;
 }
 
 static bool run_all(struct run *run) {
@@ -152,30 +174,33 @@ static bool run_all(struct run *run) {
  */
 
 static void print_row(const struct run *run, enum source source, const struct row *row) {
-        static const char text[] = "%-12s %-8s %6" PRIu64 " %12" PRIu64 " %12" PRIu64 " %7" PRIu64
-                                   " %13" PRIu64 " %7" PRIu64 "\n";
-        static const char json[] = "{\"model\": \"%s\", \"source\": \"%s\", \"cuts\": %" PRIu64
-                                   ", \"tokens_reused\": %" PRIu64 ", \"tokens\": %" PRIu64
-                                   ", \"differing_tokens\": %" PRIu64 ", \"logits\": %" PRIu64
-                                   ", \"differing_logits\": %" PRIu64 "}\n";
+        static const char text[] = "%-12s %-8s %6" PRIu64 " %6" PRIu64 " %10" PRIu64 " %10" PRIu64
+                                   " %7" PRIu64 " %13" PRIu64 " %7" PRIu64 "\n";
+        static const char json[] =
+                "{\"model\": \"%s\", \"source\": \"%s\", \"cuts\": %" PRIu64
+                ", \"small_pool\": %" PRIu64 ", \"tokens_reused\": %" PRIu64
+                ", \"tokens\": %" PRIu64 ", \"differing_tokens\": %" PRIu64 ", \"logits\": %" PRIu64
+                ", \"differing_logits\": %" PRIu64 "}\n";
         printf(run->options->json ? json : text, run->options->name, source_names[source],
-               row->cuts, row->tokens_reused, row->positions, row->wrong_tokens, row->logits,
-               row->wrong_logits);
+               row->cuts, row->small_pool_cuts, row->tokens_reused, row->positions,
+               row->wrong_tokens, row->logits, row->wrong_logits);
 }
 
 static void print_table(const struct run *run) {
         const struct ledger *ledger = run->ledger;
         if (!run->options->json)
-                printf("%-12s %-8s %6s %12s %12s %7s %13s %7s\n", "model", "source", "cuts",
-                       "reused", "tokens", "differ", "logits", "differ");
+                printf("%-12s %-8s %6s %6s %10s %10s %7s %13s %7s\n", "model", "source", "cuts",
+                       "small", "reused", "tokens", "differ", "logits", "differ");
         for (int i = 0; i < N_SOURCES; i++)
                 print_row(run, i, &ledger->row[i]);
         if (run->options->json)
                 return;
         printf("seed %" PRIu64 ", %u conversations, %u restarts, %u kills; %" PRIu64
-               " turns found nothing kept; at most %u tokens computed twice after a kill\n",
+               " turns found nothing kept; at most %u tokens computed twice after a kill; %" PRIu64
+               " rows gathered into hot pools\n",
                run->options->reference.seed, run->options->reference.n_conversations,
-               run->n_restarts, run->n_kills, ledger->nothing_kept, ledger->tokens_lost_max);
+               run->n_restarts, run->n_kills, ledger->nothing_kept, ledger->tokens_lost_max,
+               ledger->rows_gathered);
 }
 
 static bool is_identical(const struct run *run) {

@@ -52,6 +52,8 @@ struct ledger {
         _Atomic uint64_t nothing_kept;    /* turns that had to begin again: nothing was committed */
         _Atomic uint32_t tokens_lost_max; /* between what was computed and what was kept of it */
 
+        _Atomic uint64_t rows_gathered; /* of sequences that were spilled from small pools */
+
         _Atomic bool differs; /* the first difference is below */
         unsigned first_conversation;
         uint32_t first_position, first_reused;

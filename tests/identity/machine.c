@@ -18,6 +18,12 @@ static uint64_t life_bytes(const struct engine *engine) {
                 STATES_PER_LIFE * engine_state_bytes(engine);
 }
 
+uint64_t machine_device_bytes_min(const struct engine *engine) {
+        uint64_t resident = engine_kv_bytes(engine, CONVERSATION_TOKENS_MAX, false);
+        uint64_t spilled = engine_kv_bytes(engine, CONVERSATION_TOKENS_MAX, true);
+        return spilled < resident ? spilled : resident;
+}
+
 static int open_engine(const struct machine_options *options, struct machine *machine,
                        struct error *err) {
         struct engram_options engram_options = { .state_dir = options->state_dir,
@@ -30,6 +36,7 @@ static int open_engine(const struct machine_options *options, struct machine *ma
                 .n_threads = options->n_threads,
                 .batch_rows_max = options->rows,
                 .device_kv_bytes = options->device_kv_bytes,
+                .hot_rows = 1,
                 .engram_rows = &rows,
         };
         return engine_open(&engine_options, &machine->engine, err);
@@ -44,6 +51,7 @@ int machine_open(const struct machine_options *options, struct machine *ret, str
                         .state_dir = options->state_dir,
                         .host_bytes = options->host_lives * life_bytes(ret->engine),
                         .disk_bytes = options->disk_lives * life_bytes(ret->engine),
+                        .parked_bytes = options->parks ? UINT64_MAX : 0,
                         .notify = options->notify,
                         .context = options->context,
                 };

@@ -11,6 +11,7 @@
 #include "engine/engine.h"
 #include "engine/sampler.h"
 #include "engine/tokenizer.h"
+#include "tests/identity/machine.h"
 #include "tests/splitmix64.h"
 
 /* As several agents of one user have them. */
@@ -144,9 +145,15 @@ static int compute(struct engine *engine, struct sampler *sampler, struct conver
         return r;
 }
 
-static int compute_all(const struct reference_options *options, struct conversation *conversation,
-                       float *logits) {
-        struct engine_options engine_options = { .model_dir = options->model_dir };
+/* How the shared memory begins; the logits follow. */
+struct head {
+        uint64_t device_bytes_min;
+        struct conversation conversation[CONVERSATIONS_MAX];
+};
+
+static int compute_all(const struct reference_options *options, struct head *head, float *logits) {
+        struct conversation *conversation = head->conversation;
+        struct engine_options engine_options = { .model_dir = options->model_dir, .hot_rows = 1 };
         struct engine *engine;
         struct sampler *sampler;
         struct error err = { 0 };
@@ -155,6 +162,7 @@ static int compute_all(const struct reference_options *options, struct conversat
                 return -1;
         }
         uint32_t vocab = engine_config(engine)->vocab_size;
+        head->device_bytes_min = machine_device_bytes_min(engine);
         int r = sampler_new(vocab, &sampler);
         if (r == 0)
                 r = make_prompts(engine, options, conversation);
@@ -177,8 +185,7 @@ int reference_make(const struct reference_options *options, struct reference *re
         *ret = (struct reference){ .n_conversations = options->n_conversations,
                                    .vocab_size = config->vocab_size };
         free(config);
-        size_t head = sizeof(struct conversation) * CONVERSATIONS_MAX;
-        ret->bytes = head +
+        ret->bytes = sizeof(struct head) +
                 sizeof(float) * ret->vocab_size * CONVERSATION_TOKENS_MAX *
                         options->n_conversations;
         ret->map = mmap(NULL, ret->bytes, PROT_READ | PROT_WRITE,
@@ -187,18 +194,20 @@ int reference_make(const struct reference_options *options, struct reference *re
                 perror("identity: memory for the reference");
                 return -1;
         }
-        ret->conversation = ret->map;
-        ret->logits = (float *)((char *)ret->map + head);
+        struct head *head = ret->map;
+        ret->conversation = head->conversation;
+        ret->logits = (const float *)(head + 1);
         /* A child: the parent must not have threads when it forks again. */
         pid_t child = fork();
         if (child == 0)
-                _exit(compute_all(options, ret->map, (float *)((char *)ret->map + head)) < 0);
+                _exit(compute_all(options, head, (float *)(head + 1)) < 0);
         int status;
         if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
                 fprintf(stderr, "identity: the reference could not be computed\n");
                 reference_free(ret);
                 return -1;
         }
+        ret->device_bytes_min = head->device_bytes_min;
         return mprotect(ret->map, ret->bytes, PROT_READ);
 }
 

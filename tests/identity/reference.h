@@ -30,6 +30,7 @@ struct reference_options {
 struct reference {
         unsigned n_conversations;
         uint32_t vocab_size;
+        uint64_t device_bytes_min; /* machine_device_bytes_min() of the model */
         const struct conversation *conversation;
         const float *logits;
         void *map;

@@ -33,6 +33,7 @@ struct worker {
         struct turn turn[SLOTS];
         uint64_t random;
         unsigned n_begun;
+        uint64_t rows_gathered; /* so far, in this process */
         sem_t wake;
 };
 
@@ -121,7 +122,10 @@ static struct row *row_of(const struct worker *worker, const struct turn *turn) 
                 return &o->ledger->row[SOURCE_NONE];
         if (turn->previous_epoch != 0 && turn->previous_epoch != o->epoch)
                 return &o->ledger->row[o->after_kill ? SOURCE_KILL : SOURCE_RESTART];
-        return &o->ledger->row[verdict->tier == KV_TIER_HOST ? SOURCE_HOST : SOURCE_LMDB];
+        enum source source = verdict->tier == KV_TIER_DEVICE ? SOURCE_DEVICE
+                : verdict->tier == KV_TIER_HOST              ? SOURCE_HOST
+                                                             : SOURCE_LMDB;
+        return &o->ledger->row[source];
 }
 
 /* Its sequence is there, with all that was kept of it. */
@@ -145,9 +149,9 @@ static void turn_begun(struct worker *worker, struct turn *turn) {
 static void turn_end(struct worker *worker, struct turn *turn) {
         struct ledger *ledger = worker->options->ledger;
         keeper_end(turn->request);
-        turn->request->sequence = sequence_free(turn->request->sequence);
         turn->request = request_free(turn->request);
         turn->life = NULL;
+        turn->row = NULL;
         atomic_fetch_add(&ledger->turns_ended, 1);
 }
 
@@ -215,16 +219,27 @@ static void wake(void *context) {
         sem_post(context);
 }
 
+static unsigned n_running(const struct worker *worker) {
+        unsigned n = 0;
+        for (unsigned i = 0; i < SLOTS; i++)
+                n += worker->turn[i].row != NULL;
+        return n;
+}
+
 /* Gives waiting turns their sequences. 0, or what went wrong. */
 static int begin_turns(struct worker *worker, struct error *err) {
-        for (unsigned i = 0; i < SLOTS; i++) {
+        struct machine *machine = &worker->machine;
+        for (unsigned i = 0; i < worker->options->n_slots; i++) {
                 struct turn *turn = &worker->turn[i];
                 if (!turn->life)
                         turn_start(worker, turn);
-                if (!turn->life || turn->row)
+                if (turn->row)
                         continue;
-                int r = keeper_begin(worker->machine.keeper, worker->machine.engine, turn->request);
-                if (r == -EAGAIN)
+                int r;
+                do
+                        r = keeper_begin(machine->keeper, machine->engine, turn->request);
+                while (r == -ENOSPC && keeper_drop_parked(machine->keeper, turn->request));
+                if (r == -EAGAIN || (r == -ENOSPC && n_running(worker) > 0))
                         continue;
                 if (r < 0)
                         return error_set(err, r, "no sequence: %s", strerror(-r));
@@ -258,17 +273,51 @@ static void after_step(struct worker *worker, struct turn *turn) {
         turn_end(worker, turn);
 }
 
+/* A step found no room on the device, as while leases hold all of the host's memory, so that pages
+ * cannot be lent: parked sequences go first, then a turn gives way, as in the daemon. False: this
+ * one is alone. */
+static bool make_room(struct worker *worker) {
+        bool lent = false;
+        if (keeper_drop_parked(worker->machine.keeper, NULL))
+                return true;
+        for (unsigned i = 0; i < SLOTS; i++)
+                if (worker->turn[i].row)
+                        lent |= keeper_lend(worker->turn[i].request);
+        if (lent || n_running(worker) < 2)
+                return lent;
+        for (unsigned i = SLOTS; i > 0; i--) {
+                struct turn *turn = &worker->turn[i - 1];
+                if (!turn->row)
+                        continue;
+                keeper_leave(turn->request);
+                turn->request->began = false; /* so that its verdict tells of the next beginning */
+                turn->row = NULL;
+                turn->counted = false;
+                turn->previous_epoch = worker->options->epoch;
+                break;
+        }
+        return true;
+}
+
+static void count_gathered(struct worker *worker) {
+        struct engine_kv_statistics now;
+        engine_kv_statistics(worker->machine.engine, &now);
+        atomic_fetch_add(&worker->options->ledger->rows_gathered,
+                         now.rows_gathered - worker->rows_gathered);
+        worker->rows_gathered = now.rows_gathered;
+}
+
 /* 1: computed something; 0: all wait; else what went wrong. */
 static int step(struct worker *worker, struct error *err) {
         struct batch_part part[SLOTS];
         struct turn *in_step[SLOTS];
-        unsigned n = 0;
+        unsigned n = 0, n_rows = 0;
         for (unsigned i = 0; i < SLOTS; i++) {
                 struct turn *turn = &worker->turn[i];
-                if (!turn->life || !turn->row)
+                if (!turn->row)
                         continue;
                 const struct request *request = turn->request;
-                turn->n = choose_rows(worker, turn);
+                n_rows += turn->n = choose_rows(worker, turn);
                 part[n] = (struct batch_part){
                         request->sequence,
                         request->tokens.ids + sequence_position(request->sequence),
@@ -280,7 +329,14 @@ static int step(struct worker *worker, struct error *err) {
         }
         if (n == 0)
                 return 0;
+        uint64_t begin_ns = clock_ns();
         int r = engine_step(worker->machine.engine, part, n, err);
+        if (r == -ENOSPC && make_room(worker))
+                return 1;
+        if (r == 0) {
+                keeper_stepped(worker->machine.keeper, n_rows, clock_ns() - begin_ns);
+                count_gathered(worker);
+        }
         for (unsigned i = 0; r == 0 && i < n; i++)
                 after_step(worker, in_step[i]);
         return r < 0 ? r : 1;

@@ -13,6 +13,7 @@ struct worker_options {
         struct machine_options machine;
         const struct reference *reference;
         struct ledger *ledger;
+        unsigned n_slots; /* conversations in one step, at most SLOTS */
         unsigned epoch;   /* number of this process, from 1 */
         bool after_kill;  /* how the one before it ended */
         unsigned n_turns; /* to begin before it ends in peace; 0 = until it is killed */
