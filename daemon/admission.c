@@ -1,6 +1,7 @@
 #include "daemon/admission.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -125,16 +126,40 @@ static void fail(struct request *request, int code, const char *message, uint64_
         generation_finish(request, REASON(ERROR), &refusal, now_ns);
 }
 
-/* Gives sequences to the first that wait. One whose client does not read takes no place: else a few
- * such clients would stop all others. What it holds is bounded by its user's number of requests,
- * and by what the device has room for. */
+unsigned admission_places(const struct runner *runner, enum schedule_class class) {
+        return class == SCHEDULE_INTERACTIVE ? runner_places_max(runner) : runner->n_running_max;
+}
+
+static int in_order(const void *a, const void *b) {
+        struct schedule_item x = runner_item(*(struct request *const *)a),
+                             y = runner_item(*(struct request *const *)b);
+        return schedule_before(&x, &y) ? -1 : 1;
+}
+
+static void sort_waiting(struct runner *runner) {
+        runner->n_waiting = 0;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                struct request *request = runner->requests[i];
+                if (!request->sequence && !request->finished)
+                        runner->waiting[runner->n_waiting++] = request;
+        }
+        if (runner->n_waiting > 1)
+                qsort(runner->waiting, runner->n_waiting, sizeof(struct request *), in_order);
+}
+
+/* One whose client does not read takes no place: else a few such clients would stop all others.
+ * What it holds is bounded by its user's number of requests, and by what the device has room for.
+ */
 void admission_start(struct runner *runner, uint64_t now_ns) {
         unsigned n_active = 0;
         for (size_t i = 0; i < runner->n_requests; i++)
                 n_active += runner->requests[i]->sequence && runner->requests[i]->paused_ns == 0;
-        for (size_t i = 0; i < runner->n_requests && n_active < runner->n_running_max; i++) {
-                struct request *request = runner->requests[i];
-                if (request->sequence || request->finished || request->paused_ns != 0)
+        sort_waiting(runner);
+        for (size_t i = 0; i < runner->n_waiting; i++) {
+                struct request *request = runner->waiting[i];
+                if (n_active >= admission_places(runner, runner_item(request).class))
+                        break;
+                if (request->paused_ns != 0)
                         continue;
                 int r = start(runner, request, n_holders(runner), now_ns);
                 if (r == -EAGAIN) /* what is kept of it is being read */

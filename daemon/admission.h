@@ -2,8 +2,8 @@
  *
  * A request starts when the device has room for all that it may come to: its prompt and what it may
  * generate (memory_plan_commit()). So none fails because another one grows. Those that do not fit
- * wait, in order of arrival; parked sequences give up their room first, then requests whose clients
- * do not read.
+ * wait, in the scheduler's order (schedule_before()), and hold up those behind them; parked
+ * sequences give up their room first, then requests whose clients do not read.
  *
  * What is promised counts on pages being lent, and they cannot be while leases hold all of the
  * host's memory. Then the youngest request gives way: its state is kept, its sequence freed. It
@@ -14,9 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/scheduler.h"
+
 struct error;
 struct request;
 struct runner;
+
+/* Sequences that may run together when the next one is of this class. */
+unsigned admission_places(const struct runner *runner, enum schedule_class class);
 
 /* Starts what may start. */
 void admission_start(struct runner *runner, uint64_t now_ns);

@@ -112,6 +112,7 @@ static int take_on(struct connection *connection, const struct channel_message *
         if (!request)
                 return refuse(refusal, CODE(INTERNAL), NULL, "out of memory");
         request->uid = connection->peer.uid;
+        request->origin = connection->number;
         request->arena = *arena;
         *arena = (struct arena){ 0 };
         request->message = message;

@@ -30,6 +30,14 @@
 #define RUNNING_DEFAULT 32
 #define RUNNING_MAX     256
 
+/* Sequences more than that, for interactive requests: a completion at a keystroke must not wait for
+ * the end of somebody's long answer. An editor has one or two under way. */
+#define INTERACTIVE_PLACES 4
+
+/* Time for prefills in one step: what a stream of tokens may be delayed by the prompts of others.
+ * 50 ms are 20 tokens a second at the worst, faster than one reads. */
+#define PREFILL_BUDGET_MS 50.0
+
 /* Requests of one uid that are queued or running; bounds their prompts in memory. 64 connections
  * with two each. */
 #define REQUESTS_PER_UID_MAX 128

@@ -29,6 +29,7 @@
 struct answer_stream;
 struct connection;
 struct constraint;
+struct flow;
 struct grammar;
 struct keeper;
 struct outlet;
@@ -59,7 +60,8 @@ struct request {
         struct request *next;            /* list of the present owner */
         struct request *connection_next; /* list of the connection, loop thread only */
 
-        uint32_t uid; /* of its client */
+        uint32_t uid;    /* of its client */
+        uint64_t origin; /* number of its connection */
 
         struct session *session;      /* that it has or waits for; NULL = none */
         struct request *session_next; /* list of the session, loop thread only */
@@ -98,7 +100,9 @@ struct request {
 
         /* Engine thread. */
         uint64_t arrival;
+        struct flow *flow;             /* whose share it uses */
         struct sequence *sequence;     /* NULL: waiting, or finished */
+        uint32_t queue_place;          /* while it waits; 1 goes first */
         uint64_t device_bytes;         /* promised to it while it holds a sequence */
         uint64_t n_ends_awaited;       /* gave way: waits until the runner has seen so many ends */
         struct constraint *constraint; /* where the output is in its grammar */

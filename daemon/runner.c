@@ -4,8 +4,10 @@
 #include <errno.h>
 #include <float.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
+#include "base/crc32c.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/admission.h"
@@ -24,21 +26,27 @@
 #define REASON(name) SEEKD__V1__FINISH_REASON__FINISH_REASON_##name
 #define PHASE(name)  SEEKD__V1__PHASE__PHASE_##name
 
+unsigned runner_places_max(const struct runner *runner) {
+        return runner->n_running_max + INTERACTIVE_PLACES;
+}
+
 int runner_init(struct runner *runner) {
-        size_t n = runner->n_running_max, vocab = engine_config(runner->engine)->vocab_size;
+        size_t n = runner_places_max(runner), vocab = engine_config(runner->engine)->vocab_size;
         runner->requests = calloc(RUNNER_REQUESTS_MAX, sizeof(struct request *));
+        runner->waiting = calloc(RUNNER_REQUESTS_MAX, sizeof(struct request *));
         runner->logits = calloc(n * vocab, sizeof(*runner->logits));
         runner->items = calloc(n, sizeof(*runner->items));
         runner->picks = calloc(n, sizeof(*runner->picks));
         runner->runnable = calloc(n, sizeof(struct request *));
         runner->parts = calloc(n, sizeof(*runner->parts));
+        schedule_init(&runner->schedule, PREFILL_BUDGET_MS);
         int r = sampler_new((uint32_t)vocab, &runner->sampler);
         /* A tenth of a second with a vocabulary of 128,000: now, and not while others wait. */
         if (r == 0)
                 r = mask_trie_new(engine_tokenizer(runner->engine), (uint32_t)vocab,
                                   engine_config(runner->engine)->eos_id, &runner->vocabulary);
-        if (r == 0 && runner->requests && runner->logits && runner->items && runner->picks &&
-            runner->runnable && runner->parts)
+        if (r == 0 && runner->requests && runner->waiting && runner->logits && runner->items &&
+            runner->picks && runner->runnable && runner->parts)
                 return 0;
         runner_deinit(runner);
         return -ENOMEM;
@@ -47,6 +55,7 @@ int runner_init(struct runner *runner) {
 static void give_back(struct runner *runner, struct request *request) {
         keeper_end(request);
         admission_ended(runner, request);
+        request->flow = flow_leave(&runner->share, request->flow);
         runner->give_back(runner->userdata, request);
 }
 
@@ -54,26 +63,54 @@ void runner_deinit(struct runner *runner) {
         for (size_t i = 0; i < runner->n_requests; i++)
                 give_back(runner, runner->requests[i]);
         runner->n_requests = 0;
+        fair_share_deinit(&runner->share);
         free(runner->logits);
         free(runner->items);
         free(runner->picks);
         free(runner->runnable);
         free(runner->parts);
+        free(runner->waiting);
         free(runner->requests);
         runner->logits = NULL;
         runner->items = NULL;
         runner->picks = NULL;
         runner->runnable = NULL;
         runner->parts = NULL;
+        runner->waiting = NULL;
         runner->requests = NULL;
         runner->sampler = sampler_free(runner->sampler);
         runner->vocabulary = mask_trie_free(runner->vocabulary);
+}
+
+static void fail(struct request *request, const char *message, uint64_t now_ns) {
+        struct refusal refusal;
+        refuse(&refusal, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, NULL, "%s", message);
+        generation_finish(request, REASON(ERROR), &refusal, now_ns);
+}
+
+/* Unspecified is TURN; numbers of a later protocol too. */
+static enum schedule_class schedule_class(const struct request *request) {
+        switch (atomic_load(&request->live.class)) {
+        case SEEKD__V1__CLASS__CLASS_INTERACTIVE: return SCHEDULE_INTERACTIVE;
+        case SEEKD__V1__CLASS__CLASS_AGENT: return SCHEDULE_AGENT;
+        case SEEKD__V1__CLASS__CLASS_BACKGROUND: return SCHEDULE_BACKGROUND;
+        default: return SCHEDULE_TURN;
+        }
+}
+
+/* Tells a user's sessions apart: a connection's subjects. Two that collide share one share. */
+static uint64_t share_key(const struct request *request) {
+        return request->origin << 32 | crc32c(0, request->subject, strlen(request->subject));
 }
 
 void runner_add(struct runner *runner, struct request *request) {
         assert(runner->n_requests < RUNNER_REQUESTS_MAX);
         request->arrival = ++runner->n_arrivals;
         runner->requests[runner->n_requests++] = request;
+        request->flow = flow_enter(&runner->share, schedule_class(request), request->uid,
+                                   share_key(request));
+        if (!request->flow)
+                fail(request, "out of memory", clock_ns());
 }
 
 /* Ends what must end and removes what is done. Keeps the order. */
@@ -104,14 +141,20 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
         runner->n_requests = n_kept;
 }
 
-static void fail(struct request *request, const char *message, uint64_t now_ns) {
-        struct refusal refusal;
-        refuse(&refusal, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, NULL, "%s", message);
-        generation_finish(request, REASON(ERROR), &refusal, now_ns);
+struct schedule_item runner_item(const struct request *request) {
+        return (struct schedule_item){
+                .arrival = request->arrival,
+                .position = request->sequence ? sequence_position(request->sequence) : 0,
+                .n_known = request->tokens.n,
+                .class = schedule_class(request),
+                /* At most a tenth is left to compute. */
+                .warm = request->verdict.n_reused >= request->n_prompt - request->n_prompt / 10,
+                .flow = request->flow,
+        };
 }
 
-/* What can be computed now: the first n_running_max, since those that were paused may make it more.
- * While there are suspects, one of them alone (see isolate()). */
+/* What can be computed now: as many as there are places, since those that were paused may make it
+ * more. While there are suspects, one of them alone (see isolate()). */
 static size_t collect(struct runner *runner) {
         size_t n = 0;
         const struct request *suspect = NULL;
@@ -119,17 +162,14 @@ static size_t collect(struct runner *runner) {
                 struct request *request = runner->requests[i];
                 if (!request->sequence || request->paused_ns != 0)
                         continue;
-                if (n == runner->n_running_max && !request->suspect)
+                struct schedule_item item = runner_item(request);
+                if (n >= admission_places(runner, item.class) && !request->suspect)
                         continue;
                 if (request->suspect) {
                         suspect = request;
                         n = 0;
                 }
-                runner->items[n] = (struct schedule_item){
-                        .arrival = request->arrival,
-                        .position = sequence_position(request->sequence),
-                        .n_known = request->tokens.n,
-                };
+                runner->items[n] = item;
                 runner->runnable[n++] = request;
         }
         return n;
@@ -230,9 +270,8 @@ static bool step(struct runner *runner) {
         size_t n_items = collect(runner);
         if (n_items == 0)
                 return false;
-        size_t n_picks =
-                schedule_step(runner->items, n_items, engine_batch_rows_max(runner->engine),
-                              &runner->cursor, runner->picks);
+        size_t n_picks = schedule_step(&runner->schedule, runner->items, n_items,
+                                       engine_batch_rows_max(runner->engine), runner->picks);
         size_t vocab = engine_config(runner->engine)->vocab_size;
         uint32_t n_tokens = 0;
         for (size_t i = 0; i < n_picks; i++) {
@@ -266,6 +305,8 @@ static bool step(struct runner *runner) {
         }
         runner->n_steps++;
         keeper_stepped(runner->keeper, n_tokens, now_ns - begin_ns);
+        schedule_took(&runner->schedule, runner->items, runner->picks, n_picks,
+                      (double)(now_ns - begin_ns) / NS_PER_MS);
         for (size_t i = 0; i < n_picks; i++)
                 advance(runner, &runner->picks[i], &runner->parts[i], now_ns);
         return true;
@@ -274,17 +315,21 @@ static bool step(struct runner *runner) {
 /* Slots, places in the queue, memory. */
 static void show(struct runner *runner, uint64_t now_ns) {
         uint32_t place = 0;
+        for (size_t i = 0; i < runner->n_waiting; i++) {
+                struct request *request = runner->waiting[i];
+                bool waits = !request->sequence && !request->finished;
+                request->queue_place = waits ? ++place : 0;
+        }
         runner->kv_bytes = 0;
         for (size_t i = 0; i < runner->n_requests; i++) {
                 struct request *request = runner->requests[i];
                 bool waits = !request->sequence && !request->finished;
-                place += waits;
                 if (request->sequence)
                         runner->kv_bytes += sequence_bytes(request->sequence);
                 uint32_t running_phase = request->first_token_ns ? PHASE(DECODE) : PHASE(PREFILL);
                 uint32_t phase = waits ? PHASE(QUEUED) : running_phase;
                 atomic_store(&request->live.phase, request->paused_ns != 0 ? PHASE(PAUSED) : phase);
-                generation_show(request, waits ? place : 0, now_ns);
+                generation_show(request, waits ? request->queue_place : 0, now_ns);
         }
 }
 

@@ -1,15 +1,16 @@
 /* The set of generations and the loop body that advances them: one step of the engine per turn,
  * over all that can run.
  *
- * Requests are kept in order of arrival. The first n_running_max of them that are not finished hold
- * a sequence, as far as their KV fits the device (admission.h); the others wait. A request whose
- * ring is full is skipped until there is room. All calls from the engine thread. */
+ * Requests are kept in order of arrival. At most n_running_max of them hold a sequence, and a few
+ * more that are interactive, as far as their KV fits the device (admission.h); the others wait. A
+ * request whose ring is full is skipped until there is room. All calls from the engine thread. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/fair_share.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
 #include "daemon/scheduler.h"
@@ -37,15 +38,18 @@ struct runner {
         struct memory_plan plan;
         struct sampler *sampler;
         struct mask_trie *vocabulary; /* of the tokenizer, for requests with a grammar */
-        float *logits;                /* [n_running_max][vocab_size] */
+        float *logits;                /* [runner_places_max()][vocab_size] */
 
         struct request **requests; /* [RUNNER_REQUESTS_MAX], by arrival; owned until given back */
         size_t n_requests;
         uint64_t n_arrivals;
-        uint64_t n_ends; /* of requests that held a sequence */
-        struct schedule_cursor cursor;
+        uint64_t n_ends;          /* of requests that held a sequence */
+        struct request **waiting; /* [RUNNER_REQUESTS_MAX] of this turn, who goes first first */
+        size_t n_waiting;
+        struct schedule schedule;
+        struct fair_share share;
 
-        /* Scratch of one step, n_running_max each. */
+        /* Scratch of one step, runner_places_max() each. */
         struct schedule_item *items;
         struct schedule_pick *picks;
         struct request **runnable;
@@ -61,6 +65,12 @@ struct runner {
         uint64_t kv_bytes;
         unsigned n_running; /* hold a sequence */
 };
+
+/* Sequences that are computed together, with the places that only interactive requests get. */
+unsigned runner_places_max(const struct runner *runner);
+
+/* What the scheduler is to know of a request. */
+struct schedule_item runner_item(const struct request *request);
 
 /* `runner` is zeroed but for engine, keeper, n_running_max, plan, give_back and userdata. 0 or
  * -ENOMEM. */

@@ -114,8 +114,8 @@ static void connect_client(struct client *client) {
 }
 
 /* Queues a generation whose prompt is `seed` and some more ids. */
-static void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
-                     uint32_t n_max) {
+static void generate_as(struct world *world, struct client *client, Seekd__V1__Class class,
+                        uint32_t seed, uint32_t n_prompt, uint32_t n_max) {
         if (!client->outlet.channel)
                 connect_client(client);
         struct request *request = request_new(NULL, &client->outlet, RECORD_GENERATE, 7);
@@ -133,7 +133,13 @@ static void generate(struct world *world, struct client *client, uint32_t seed, 
                 text_stream_new(engine_tokenizer(world->engine), NULL, 0, false, &request->text),
                 0);
         client->request = request;
+        atomic_store(&request->live.class, (int)class);
         runner_add(&world->runner, request);
+}
+
+static void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
+                     uint32_t n_max) {
+        generate_as(world, client, SEEKD__V1__CLASS__CLASS_TURN, seed, n_prompt, n_max);
 }
 
 static void receive(struct client *client) {
@@ -264,6 +270,43 @@ static void clients_that_do_not_read_leave_their_places_to_others(void **state) 
         assert_int_equal(fake_parts_seen(), 4);
 }
 
+static void a_keystroke_does_not_wait_for_a_place(void **state) {
+        struct world *world = *state;
+        for (uint32_t i = 0; i < 4; i++) /* all places */
+                generate(world, &world->clients[i], i, 10, 1000);
+        runner_turn(&world->runner, false);
+        generate(world, &world->clients[4], 4, 10, 20);
+        generate_as(world, &world->clients[5], SEEKD__V1__CLASS__CLASS_INTERACTIVE, 5, 10, 20);
+        for (unsigned turn = 0; turn < 20; turn++)
+                runner_turn(&world->runner, false);
+        receive(&world->clients[4]);
+        receive(&world->clients[5]);
+        assert_int_equal(world->clients[4].n_ids, 0);
+        assert_as_alone(&world->clients[5], 5, 10, 20);
+        run_until_idle(world, 5);
+        assert_as_alone(&world->clients[4], 4, 10, 20);
+}
+
+static void who_waits_starts_in_order_of_class(void **state) {
+        struct world *world = *state;
+        struct slot_progress progress;
+        for (uint32_t i = 0; i < 4; i++)
+                generate(world, &world->clients[i], i, 10, i == 0 ? 5 : 1000);
+        generate_as(world, &world->clients[4], SEEKD__V1__CLASS__CLASS_BACKGROUND, 4, 10, 20);
+        generate_as(world, &world->clients[5], SEEKD__V1__CLASS__CLASS_AGENT, 5, 10, 20);
+        runner_turn(&world->runner, false);
+        assert_int_equal(slot_load(&world->clients[5].client_side.peer, 0, 7, &progress), 0);
+        assert_int_equal(progress.queue_place, 1);
+        assert_int_equal(slot_load(&world->clients[4].client_side.peer, 0, 7, &progress), 0);
+        assert_int_equal(progress.queue_place, 2);
+        for (unsigned turn = 0; turn < 10; turn++)
+                runner_turn(&world->runner, false);
+        assert_non_null(world->clients[5].request->sequence);
+        assert_null(world->clients[4].request->sequence);
+        run_until_idle(world, 6);
+        assert_as_alone(&world->clients[4], 4, 10, 20);
+}
+
 static void a_cancelled_generation_ends_before_the_next_step(void **state) {
         struct world *world = *state;
         generate(world, &world->clients[0], 0, 10, 1000);
@@ -351,6 +394,8 @@ int main(void) {
                 WORLD_TEST(tokens_are_announced_once_before_they_are_computed),
                 WORLD_TEST(a_client_that_does_not_read_pauses_alone),
                 WORLD_TEST(clients_that_do_not_read_leave_their_places_to_others),
+                WORLD_TEST(a_keystroke_does_not_wait_for_a_place),
+                WORLD_TEST(who_waits_starts_in_order_of_class),
                 WORLD_TEST(a_cancelled_generation_ends_before_the_next_step),
                 WORLD_TEST(a_dead_client_is_forgotten_within_one_turn),
                 WORLD_TEST(a_passed_deadline_ends_it),

@@ -1,0 +1,37 @@
+/* Who has received how much: the counters behind fairness inside a class.
+ *
+ * A flow is a user in a class, and below it each of that user's sessions (a connection's subject).
+ * `served` grows by the cost of what is computed for it, so the flow with the least goes next
+ * (virtual token counters: Sheng et al., arXiv 2401.00588). One that comes back from idleness is
+ * lifted to the least of those that are active: nobody saves up a claim. One that leaves keeps its
+ * counter until all others have passed it: nobody loses a debt by pausing.
+ *
+ * Pure bookkeeping. One thread. */
+#pragma once
+
+#include <stdint.h>
+
+struct flow {
+        uint64_t key;        /* uid, or the session's number */
+        uint32_t class;      /* of a user's flow */
+        struct flow *parent; /* the user; NULL: this is one */
+        double served;       /* ms */
+        unsigned n_active;   /* requests */
+        struct flow *next;
+};
+
+struct fair_share {
+        struct flow *first;
+        unsigned n_flows;
+};
+
+void fair_share_deinit(struct fair_share *share); /* no request is active any more */
+
+/* A request of this session begins. Returns the session's flow; NULL: out of memory. */
+struct flow *flow_enter(struct fair_share *share, uint32_t class, uint32_t uid, uint64_t session);
+
+/* It ends: the flow may be gone afterwards. NULL-safe, returns NULL. */
+struct flow *flow_leave(struct fair_share *share, struct flow *flow);
+
+/* `ms` of service to a session (and its user). */
+void flow_serve(struct flow *flow, double ms);
