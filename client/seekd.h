@@ -564,6 +564,20 @@ struct seekd_session_list {
 SEEKD_API int seekd_session_list(struct seekd_client *client, int all,
                                  struct seekd_session_list **ret_list);
 
+/* Keeps exactly these token ids (at least one) under a key of 1 to 256 bytes, in place of what was
+ * there, for this user and subject (NULL = none): a program that gets its history back as text,
+ * from somewhere else, thus finds the tokens that it had. `session`: kept as long as that, 0 =
+ * until the daemon needs the room: one user may have 1,024 keys with 4,194,304 ids in all, and what
+ * was not used for the longest time goes first. Waits. Errors as seekd_complete(), and NOT_FOUND:
+ * no such session. Since 0.1. */
+SEEKD_API int seekd_remember(struct seekd_client *client, const char *subject, const void *key,
+                             size_t key_bytes, const uint32_t *ids, size_t n_ids, uint64_t session);
+
+/* What is kept under the key. *ret_ids is the caller's: seekd_free() it. NOT_FOUND: nothing is.
+ * Waits. Other errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_recall(struct seekd_client *client, const char *subject, const void *key,
+                           size_t key_bytes, uint32_t **ret_ids, size_t *ret_n_ids);
+
 /* Frees what a function of this library allocated for its caller. NULL is allowed. Since 0.1. */
 SEEKD_API void seekd_free(void *pointer);
 

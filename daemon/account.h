@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct session;
+
 struct account {
         uid_t uid;
         unsigned n_connections; /* that said hello */
@@ -14,7 +16,10 @@ struct account {
         uint64_t region_bytes;
         unsigned n_sessions;
         uint64_t session_tokens; /* of all its sessions */
-        uint64_t n_violations;   /* since the daemon started */
+        unsigned n_remembered;   /* keys */
+        uint64_t remembered_tokens;
+        struct session *remembered_latest, *remembered_earliest; /* by time of last use */
+        uint64_t n_violations;                                   /* since the daemon started */
 
         /* Rate limit of log lines about violations. */
         uint64_t logged_at_ns; /* 0 = never */

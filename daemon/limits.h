@@ -98,6 +98,14 @@
  * under way may pass it. */
 #define SESSION_TOKENS_PER_UID_MAX (16U << 20)
 
+/* A caller's own key: an id, a hash, a short path; and it has room in a record of the store. */
+#define REMEMBERED_KEY_BYTES_MAX 256
+
+/* Keys of one uid, and their token ids: each keeps a message, so four thousand tokens of each of a
+ * thousand messages; 16 MiB. The least recently used make room for new ones. */
+#define REMEMBERED_PER_UID_MAX        1024
+#define REMEMBERED_TOKENS_PER_UID_MAX (4U << 20)
+
 /* Prefill chunk: one page of the KV cache. Chunks end on absolute multiples of it (numerics
  * contract, and the unit in which a cancel is seen). */
 #define CHUNK_TOKENS 128

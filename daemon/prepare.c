@@ -240,6 +240,32 @@ static int prepare_append(struct request *request, const struct engine *engine) 
                       "what: one of text, tokens and chat is needed");
 }
 
+static int prepare_remember(struct request *request, const struct engine *engine) {
+        const Seekd__V1__Remember *remember = (const Seekd__V1__Remember *)request->message;
+        const Seekd__V1__TokenIds *tokens = remember->tokens;
+        if (!tokens || tokens->n_ids == 0)
+                return refuse(&request->refusal, INVALID, "tokens.ids", "tokens.ids: is empty");
+        if (prompt_check_ids(request, engine, "tokens.ids", tokens->ids, tokens->n_ids) < 0)
+                return -1;
+        return token_list_append(&request->tokens, tokens->ids, tokens->n_ids) < 0
+                ? refuse_memory(&request->refusal)
+                : 0;
+}
+
+/* What is remembered is loaded, and the request's. */
+static int prepare_recall(struct request *request) {
+        Seekd__V1__TokenIds tokens = SEEKD__V1__TOKEN_IDS__INIT;
+        Seekd__V1__RecallResult result = SEEKD__V1__RECALL_RESULT__INIT;
+        tokens.n_ids = request->session->tokens.n;
+        tokens.ids = request->session->tokens.ids;
+        result.request_id = request->id;
+        result.tokens = &tokens;
+        int r = pack_result(request, RECORD_RECALL_RESULT, &result.base);
+        if (r == -EMSGSIZE) /* cannot be: they came in a message of that size */
+                return refuse(&request->refusal, INTERNAL, "key", "key: its token ids do not fit");
+        return r;
+}
+
 static int prepare_model_info(struct request *request, const struct engine *engine) {
         const struct model_config *config = engine_config(engine);
         Seekd__V1__ModelInfoResult result = SEEKD__V1__MODEL_INFO_RESULT__INIT;
@@ -266,6 +292,8 @@ void request_prepare(struct request *request, const struct engine *engine) {
         case RECORD_DETOKENIZE: prepare_detokenize(request, engine); break;
         case RECORD_MODEL_INFO: prepare_model_info(request, engine); break;
         case RECORD_APPEND: prepare_append(request, engine); break;
+        case RECORD_REMEMBER: prepare_remember(request, engine); return;
+        case RECORD_RECALL: prepare_recall(request); break;
         case RECORD_SESSION_OPEN:
         case RECORD_SESSION_ATTACH:
         case RECORD_SESSION_FORK:

@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "daemon/keeper.h"
+#include "daemon/remembered.h"
 #include "daemon/request.h"
 #include "daemon/session_table.h"
 #include "proto/message.h"
@@ -29,7 +30,9 @@ bool session_requests_serve(uint16_t type) {
         case RECORD_SESSION_PIN:
         case RECORD_SESSION_CLOSE:
         case RECORD_SESSION_LIST:
-        case RECORD_APPEND: return true;
+        case RECORD_APPEND:
+        case RECORD_REMEMBER:
+        case RECORD_RECALL: return true;
         default: return false;
         }
 }
@@ -41,6 +44,7 @@ static bool names_session(const struct request *request, uint64_t *ret) {
         const ProtobufCMessage *m = request->message;
         switch (request->type) {
         case RECORD_GENERATE: *ret = ((const Seekd__V1__Generate *)m)->session; return *ret != 0;
+        case RECORD_REMEMBER: *ret = ((const Seekd__V1__Remember *)m)->session; return *ret != 0;
         case RECORD_APPEND: *ret = ((const Seekd__V1__Append *)m)->session; return true;
         case RECORD_SESSION_ATTACH: *ret = ((const Seekd__V1__SessionAttach *)m)->session; break;
         case RECORD_SESSION_FORK: *ret = ((const Seekd__V1__SessionFork *)m)->session; break;
@@ -57,8 +61,30 @@ static int refuse_unknown(struct request *request, uint64_t id) {
                       "session: this user has none with the id %016llx", (unsigned long long)id);
 }
 
+static int refuse_forgotten(struct request *request) {
+        return refuse(&request->refusal, CODE(NOT_FOUND), "key",
+                      "key: nothing is remembered under it");
+}
+
+/* What a Recall asks for is had by it as sessions are. */
+static enum session_turn enter_remembered(struct session_table *table, struct request *request) {
+        const Seekd__V1__Recall *recall = (const Seekd__V1__Recall *)request->message;
+        const struct remembered_key key = { request->uid, recall->subject, recall->key.data,
+                                            recall->key.len };
+        if (remembered_check_key(&key, &request->refusal) < 0)
+                return SESSION_TURN_REFUSED;
+        struct session *entry = remembered_find(table, &key, now_s());
+        if (!entry) {
+                refuse_forgotten(request);
+                return SESSION_TURN_REFUSED;
+        }
+        return session_enter(entry, request) ? SESSION_TURN_NOW : SESSION_TURN_LATER;
+}
+
 enum session_turn session_requests_enter(struct session_table *table, struct request *request) {
         uint64_t id;
+        if (request->type == RECORD_RECALL)
+                return enter_remembered(table, request);
         if (!names_session(request, &id))
                 return SESSION_TURN_NOW;
         struct session *session = session_find(table, request->uid, id);
@@ -174,6 +200,19 @@ static void append(struct request *request) {
         save_and_answer(request, request->session);
 }
 
+static void remember_tokens(struct session_table *table, struct request *request) {
+        const Seekd__V1__Remember *message = (const Seekd__V1__Remember *)request->message;
+        const struct remembered_key key = { request->uid, message->subject, message->key.data,
+                                            message->key.len };
+        if (remembered_check_key(&key, &request->refusal) < 0 ||
+            remember(table, &key, &request->tokens, message->session, now_s(), &request->refusal) <
+                    0)
+                return;
+        Seekd__V1__Acknowledged result = SEEKD__V1__ACKNOWLEDGED__INIT;
+        result.request_id = request->id;
+        set_result(request, RECORD_ACKNOWLEDGED, &result.base);
+}
+
 /* -------- listing -------- */
 
 static int by_id(const void *a, const void *b) {
@@ -210,7 +249,8 @@ static void list_sessions(struct session_table *table, struct request *request) 
         size_t n = 0;
         const struct session *session;
         for (size_t at = 0; (session = id_table_next(&table->by_id, &at));)
-                if (session->id > list->after && (all || session->owner == request->uid))
+                if (!session->name && session->id > list->after &&
+                    (all || session->owner == request->uid))
                         sessions[n++] = session;
         qsort(sessions, n, sizeof(*sessions), by_id);
 
@@ -232,6 +272,11 @@ static void list_sessions(struct session_table *table, struct request *request) 
 static int check_session(struct request *request) {
         struct session *session = request->session;
         uint64_t id = session->id;
+        if (session->name) {
+                if (session->damaged && !session->gone)
+                        remembered_forget(session);
+                return session->damaged ? refuse_forgotten(request) : 0;
+        }
         if (session->damaged && !session->gone) {
                 log_warning("session %016llx of user %u is dropped: its tokens on disk are damaged",
                             (unsigned long long)id, session->owner);
@@ -262,6 +307,7 @@ void session_requests_do(struct session_table *table, struct request *request) {
         case RECORD_SESSION_CLOSE: close_session(request); break;
         case RECORD_SESSION_LIST: list_sessions(table, request); break;
         case RECORD_APPEND: append(request); break;
+        case RECORD_REMEMBER: remember_tokens(table, request); break;
         default: break;
         }
 }

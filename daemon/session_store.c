@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "daemon/refusal.h"
+#include "daemon/remembered.h"
 #include "daemon/session_table.h"
 #include "proto/seekd.pb-c.h"
 
@@ -42,16 +43,18 @@ void session_store_deinit(struct session_store *store) {
 
 struct restoring {
         struct session_table *table;
-        size_t n, n_left_out;
+        size_t n, n_remembered, n_left_out;
         uint64_t n_tokens;
 };
 
 static void restore(void *context, const struct kv_session *kept) {
         struct restoring *restoring = context;
-        if (!session_restore(restoring->table, kept)) {
+        if (kept->n_name > 0 ? !remembered_restore(restoring->table, kept)
+                             : !session_restore(restoring->table, kept)) {
                 restoring->n_left_out++;
                 return;
         }
+        restoring->n_remembered += kept->n_name > 0;
         restoring->n++;
         restoring->n_tokens += kept->n_tokens;
 }
@@ -62,8 +65,10 @@ void session_store_attach(struct session_table *table, struct kv_store *kv) {
                 return;
         struct restoring restoring = { .table = table };
         kv_store_each_session(kv, restore, &restoring);
+        remembered_restored(table);
         if (restoring.n > 0)
-                log_info("sessions: %zu with %llu tokens", restoring.n,
+                log_info("sessions: %zu, and %zu remembered keys, with %llu tokens",
+                         restoring.n - restoring.n_remembered, restoring.n_remembered,
                          (unsigned long long)restoring.n_tokens);
         if (restoring.n_left_out > 0)
                 log_warning("sessions: %zu of the state folder are left out", restoring.n_left_out);
@@ -99,7 +104,11 @@ static int put(const struct session *session) {
                 .created_s = session->created_s,
                 .used_s = session->used_s,
                 .n_tokens = session->n_tokens,
+                .tied_to = session->tied_to,
+                .n_name = session->n_name,
         };
+        if (session->name)
+                memcpy(record.name, session->name, session->n_name);
         strcpy(record.subject, session->subject); /* fits: SUBJECT_BYTES_MAX is less */
         int r = kv_store_put_session(store->kv, &record, session->tokens.ids, note_outcome,
                                      outcome);

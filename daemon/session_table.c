@@ -8,6 +8,7 @@
 
 #include "daemon/account.h"
 #include "daemon/refusal.h"
+#include "daemon/remembered.h"
 #include "daemon/request.h"
 
 #define CODE(name) SEEKD__V1__ERROR_CODE__ERROR_CODE_##name
@@ -15,11 +16,15 @@
 int session_table_init(struct session_table *table, struct account_table *accounts) {
         *table = (struct session_table){ .accounts = accounts };
         session_store_init(&table->store);
-        return sodium_init() < 0 ? -EIO : 0;
+        if (sodium_init() < 0)
+                return -EIO;
+        randombytes_buf(table->name_key, sizeof(table->name_key));
+        return 0;
 }
 
 static void session_free(struct session *session) {
         token_list_deinit(&session->tokens);
+        free(session->name);
         free(session);
 }
 
@@ -28,6 +33,7 @@ void session_table_deinit(struct session_table *table) {
         for (size_t at = 0; (session = id_table_next(&table->by_id, &at));)
                 session_free(session);
         id_table_deinit(&table->by_id);
+        id_table_deinit(&table->by_name);
         session_store_deinit(&table->store);
 }
 
@@ -39,10 +45,10 @@ static uint64_t random_id(const struct session_table *table) {
         return id;
 }
 
-/* Into table and account. NULL = no memory. */
-static struct session *add(struct session_table *table, uint64_t id, uint32_t uid) {
+struct session *session_add(struct session_table *table, uint64_t id, uint32_t uid) {
         struct account *account = account_get(table->accounts, uid);
         struct session *session = calloc(1, sizeof(*session));
+        id = id != 0 ? id : random_id(table);
         if (!account || !session || id_table_set(&table->by_id, id, session) < 0) {
                 free(session);
                 return NULL;
@@ -50,7 +56,21 @@ static struct session *add(struct session_table *table, uint64_t id, uint32_t ui
         session->table = table;
         session->id = id;
         session->owner = uid;
-        account->n_sessions++;
+        return session;
+}
+
+void session_drop(struct session *session) {
+        id_table_remove(&session->table->by_id, session->id);
+        session->gone = true;
+        if (!session->first)
+                session_free(session);
+}
+
+/* NULL = no memory. */
+static struct session *add(struct session_table *table, uint64_t id, uint32_t uid) {
+        struct session *session = session_add(table, id, uid);
+        if (session)
+                account_get(table->accounts, uid)->n_sessions++;
         return session;
 }
 
@@ -80,7 +100,7 @@ int session_open(struct session_table *table, uint32_t uid, const char *subject,
                               n, SUBJECT_BYTES_MAX);
         if (check_number(table, uid, refusal) < 0)
                 return -1;
-        struct session *session = add(table, random_id(table), uid);
+        struct session *session = add(table, 0, uid);
         if (!session)
                 return refuse(refusal, CODE(INTERNAL), NULL, "out of memory");
         memcpy(session->subject, subject, n);
@@ -109,7 +129,7 @@ bool session_restore(struct session_table *table, const struct kv_session *kept)
 
 struct session *session_find(const struct session_table *table, uint32_t uid, uint64_t id) {
         struct session *session = id_table_get(&table->by_id, id);
-        return session && session->owner == uid ? session : NULL;
+        return session && session->owner == uid && !session->name ? session : NULL;
 }
 
 int session_check_room(const struct session *session, uint64_t n_tokens, struct refusal *refusal) {
@@ -200,12 +220,10 @@ void session_touch(struct session *session, uint64_t now_s) {
 
 void session_forget(struct session *session) {
         struct session_table *table = session->table;
-        id_table_remove(&table->by_id, session->id);
+        remembered_forget_tied(table, session);
         charge(session, session->n_tokens, 0);
         account_get(table->accounts, session->owner)->n_sessions--;
-        session->gone = true;
-        if (!session->first)
-                session_free(session);
+        session_drop(session);
 }
 
 /* -------- who has it -------- */

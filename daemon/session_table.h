@@ -31,10 +31,18 @@ struct session {
         bool gone;                    /* out of the table; its last request frees it */
         struct request *first, *last; /* who has it, then who waits for it; by session_next */
         struct session_saving saving;
+
+        /* Of one that is found by a key of its owner's instead of its id (daemon/remembered.h). */
+        uint8_t *name; /* [n_name], NULL = it has none */
+        uint32_t n_name;
+        uint64_t tied_to;                /* id of the session with which it ends; 0 = none */
+        struct session *later, *earlier; /* of the same owner, by time of last use */
 };
 
 struct session_table {
-        struct id_table by_id;
+        struct id_table by_id;          /* all */
+        struct id_table by_name;        /* those with a name, by its hash */
+        uint8_t name_key[16];           /* of that hash */
         struct account_table *accounts; /* borrowed */
         uint32_t context_tokens;        /* of the model */
         struct session_store store;
@@ -53,7 +61,7 @@ int session_open(struct session_table *table, uint32_t uid, const char *subject,
 /* One that was kept, without its ids; false: it cannot be one of ours, or no memory. */
 bool session_restore(struct session_table *table, const struct kv_session *kept);
 
-/* NULL: there is none, or it is another's. */
+/* NULL: there is none, it is another's, or it has a name. */
 struct session *session_find(const struct session_table *table, uint32_t uid, uint64_t id);
 
 /* Whether it may have so many tokens: the model's context, and what its owner may have in all. */
@@ -69,6 +77,11 @@ int session_rewind(struct session *session, uint64_t position, uint64_t now_s,
                    struct refusal *refusal);
 void session_set_pinned(struct session *session, bool pinned);
 void session_touch(struct session *session, uint64_t now_s); /* used; not worth a write */
+
+/* For remembered.c. One more in the table, 0 = with a random id, not yet counted in its owner's
+ * account; NULL = no memory. Out of the table, counted no more. */
+struct session *session_add(struct session_table *table, uint64_t id, uint32_t uid);
+void session_drop(struct session *session);
 
 /* Out of the table; freed now, or with the last request that has it or waits for it. */
 void session_forget(struct session *session);

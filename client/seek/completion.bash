@@ -10,10 +10,10 @@ _seek() {
                 return
         fi
         if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
-                COMPREPLY=($(compgen -W 'list open append fork rewind pin unpin close' -- "$word"))
+                COMPREPLY=($(compgen -W 'list open append fork rewind pin unpin close remember recall' -- "$word"))
                 return
         fi
-        if [[ $previous == --session || $command == sessions && $COMP_CWORD == 3 && $word != -* ]]; then
+        if [[ $previous == --session || $previous == --with || $command == sessions && $COMP_CWORD == 3 && $word != -* ]]; then
                 COMPREPLY=($(compgen -W "$(seek sessions list 2>/dev/null | cut -d' ' -f1)" -- "$word"))
                 return
         fi
@@ -40,7 +40,7 @@ _seek() {
                 local options
                 case $command in
                 complete) options="$generation --session" ;;
-                sessions) options='--all --at --forget --ids --subject --json --socket --help' ;;
+                sessions) options='--all --at --forget --ids --subject --with --json --socket --help' ;;
                 ask | chat) options="$generation $conversation" ;;
                 fim) options="$generation --line --column --marker --prefix-file --suffix-file" ;;
                 tokenize) options='--decode --special --bos --json --socket --help' ;;

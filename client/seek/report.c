@@ -49,6 +49,20 @@ int print_json(json_t *object) {
         return EXIT_FAILED;
 }
 
+int print_ids(const uint32_t *ids, size_t n, bool json) {
+        if (json) {
+                json_t *array = json_array();
+                for (size_t i = 0; i < n; i++)
+                        json_array_append_new(array, json_integer(ids[i]));
+                return print_json(json_pack("{s:o, s:I}", "tokens", array, "n", (json_int_t)n));
+        }
+        for (size_t i = 0; i < n; i++)
+                printf("%s%u", i > 0 ? " " : "", ids[i]);
+        if (putchar('\n') == EOF || fflush(stdout) != 0)
+                return report_failure(SEEKD_E_SYSTEM, "writing to standard output failed", false);
+        return EXIT_DONE;
+}
+
 struct seekd_client *connect_or_report(const char *socket_path, bool json, int *ret_exit) {
         struct seekd_client *client = NULL;
         char error[SEEKD_ERROR_BYTES];

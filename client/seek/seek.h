@@ -47,6 +47,8 @@ int report_failure(int code, const char *text, bool json);
 int exit_code_of(int seekd_code);
 /* One line on stdout; takes the reference. 0 or EXIT_FAILED when it could not be written. */
 int print_json(json_t *object);
+/* Token ids, separated by spaces or as {"tokens": [...], "n": N}. EXIT_DONE or EXIT_FAILED. */
+int print_ids(const uint32_t *ids, size_t n, bool json);
 /* Connects or reports. NULL: *ret_exit is the exit code. */
 struct seekd_client *connect_or_report(const char *socket_path, bool json, int *ret_exit);
 

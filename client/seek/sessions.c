@@ -10,7 +10,8 @@ struct asked {
         bool json, all, forget, ids;
         const char *subject;
         uint64_t position;
-        uint64_t session;
+        uint64_t session; /* what it is done to; of remember: what the ids are tied to */
+        const char *key;
         const char *file;
 };
 
@@ -139,24 +140,65 @@ static int run_close(struct asked *asked) {
         return asked->json ? print_session(asked, asked->session, 0) : EXIT_DONE;
 }
 
+/* -------- keys -------- */
+
+static int run_remember(struct asked *asked) {
+        struct input input;
+        uint32_t *ids;
+        size_t n;
+        int exit_code = EXIT_FAILED;
+        if (!read_input(asked->file, &input, &exit_code))
+                return exit_code;
+        bool good = input_ids(&input, &ids, &n);
+        input_deinit(&input);
+        if (!good)
+                return EXIT_REFUSED;
+        int code = seekd_remember(asked->client, asked->subject, asked->key, strlen(asked->key),
+                                  ids, n, asked->session);
+        free(ids);
+        if (code < 0)
+                return report_failure(code, seekd_last_error(asked->client), asked->json);
+        return asked->json ? print_json(json_pack("{s:I}", "n", (json_int_t)n)) : EXIT_DONE;
+}
+
+static int run_recall(struct asked *asked) {
+        uint32_t *ids;
+        size_t n;
+        int code = seekd_recall(asked->client, asked->subject, asked->key, strlen(asked->key), &ids,
+                                &n);
+        if (code < 0)
+                return report_failure(code, seekd_last_error(asked->client), asked->json);
+        int exit_code = print_ids(ids, n, asked->json);
+        seekd_free(ids);
+        return exit_code;
+}
+
 /* -------- command line -------- */
 
 static const struct deed {
         const char *name;
         int (*run)(struct asked *asked);
-        bool takes_session, takes_file;
+        bool takes_session, takes_file, takes_key;
 } deeds[] = {
-        { "list", run_list, false, false },    { "open", run_open, false, false },
-        { "append", run_append, true, true },  { "fork", run_fork, true, false },
-        { "rewind", run_rewind, true, false }, { "pin", run_pin, true, false },
-        { "unpin", run_unpin, true, false },   { "close", run_close, true, false },
+        { .name = "list", run_list },
+        { .name = "open", run_open },
+        { .name = "append", run_append, .takes_session = true, .takes_file = true },
+        { .name = "fork", run_fork, .takes_session = true },
+        { .name = "rewind", run_rewind, .takes_session = true },
+        { .name = "pin", run_pin, .takes_session = true },
+        { .name = "unpin", run_unpin, .takes_session = true },
+        { .name = "close", run_close, .takes_session = true },
+        { .name = "remember", run_remember, .takes_key = true, .takes_file = true },
+        { .name = "recall", run_recall, .takes_key = true },
 };
 
 static const struct deed *find_deed(const char *name) {
         for (size_t i = 0; i < sizeof(deeds) / sizeof(deeds[0]); i++)
                 if (strcmp(deeds[i].name, name) == 0)
                         return &deeds[i];
-        usage_error("'%s' is none of list, open, append, fork, rewind, pin, unpin, close", name);
+        usage_error("'%s' is none of list, open, append, fork, rewind, pin, unpin, close, "
+                    "remember, recall",
+                    name);
         return NULL;
 }
 
@@ -173,6 +215,13 @@ static bool take_arguments(struct asked *asked, const struct deed **ret, int arg
                 }
                 if (!parse_session(argv[at++], &asked->session))
                         return false;
+        }
+        if ((*ret)->takes_key) {
+                if (at >= argc) {
+                        usage_error("sessions %s: the key is missing", (*ret)->name);
+                        return false;
+                }
+                asked->key = argv[at++];
         }
         if ((*ret)->takes_file && at < argc)
                 asked->file = argv[at++];
@@ -192,6 +241,7 @@ static int run(int argc, char **argv, const struct command *command) {
                 { "json", no_argument, NULL, 'j' },
                 { "socket", required_argument, NULL, 'S' },
                 { "subject", required_argument, NULL, 's' },
+                { "with", required_argument, NULL, 'w' },
                 { "help", no_argument, NULL, 'h' },
                 { NULL, 0, NULL, 0 },
         };
@@ -210,6 +260,10 @@ static int run(int argc, char **argv, const struct command *command) {
                 case 'j': asked.json = true; break;
                 case 'S': socket_path = optarg; break;
                 case 's': asked.subject = optarg; break;
+                case 'w':
+                        if (!parse_session(optarg, &asked.session))
+                                return EXIT_USAGE;
+                        break;
                 case 'h': fputs(command->help, stdout); return EXIT_DONE;
                 default: return EXIT_USAGE;
                 }
@@ -234,15 +288,19 @@ const struct command command_sessions = {
                 "       seek sessions fork ID [--at N]\n"
                 "       seek sessions rewind ID --at N\n"
                 "       seek sessions pin|unpin ID\n"
-                "       seek sessions close ID [--forget]\n\n"
+                "       seek sessions close ID [--forget]\n"
+                "       seek sessions remember KEY [--with ID] [FILE|-]\n"
+                "       seek sessions recall KEY\n\n"
                 "Lists, makes and changes the sessions of your user; open and fork print the new "
-                "one's id.\n'seek complete --session ID' goes on with one.\n\n"
+                "one's id.\n'seek complete --session ID' goes on with one. remember keeps token "
+                "ids under a\nkey of yours, recall prints them.\n\n"
                 "  --all              list everybody's (root and the daemon's user)\n"
                 "  --at N             tokens that the fork has (default: all), that stay in a "
                 "rewound one\n"
                 "  --forget           delete it\n"
                 "  --ids              the input is token ids; the first of a session is BOS\n"
                 "  --subject TEXT     separates its cache from that of your other work\n"
+                "  --with ID          remember as long as this session\n"
                 "  --json             print JSON\n"
                 "  --socket PATH      where the daemon listens\n"
                 "  --help             this text\n",

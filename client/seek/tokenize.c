@@ -18,20 +18,7 @@ static int encode(struct seekd_client *client, const struct options *options,
         int code = seekd_tokenize(client, input->bytes, input->n, options->flags, &ids, &n);
         if (code < 0)
                 return report_failure(code, seekd_last_error(client), options->json);
-        int exit_code = EXIT_DONE;
-        if (options->json) {
-                json_t *array = json_array();
-                for (size_t i = 0; i < n; i++)
-                        json_array_append_new(array, json_integer(ids[i]));
-                exit_code =
-                        print_json(json_pack("{s:o, s:I}", "tokens", array, "n", (json_int_t)n));
-        } else {
-                for (size_t i = 0; i < n; i++)
-                        printf("%s%u", i > 0 ? " " : "", ids[i]);
-                if (putchar('\n') == EOF || fflush(stdout) != 0)
-                        exit_code = report_failure(SEEKD_E_SYSTEM,
-                                                   "writing to standard output failed", false);
-        }
+        int exit_code = print_ids(ids, n, options->json);
         seekd_free(ids);
         return exit_code;
 }

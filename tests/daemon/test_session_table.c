@@ -7,11 +7,14 @@
 /* after the four above */
 #include <cmocka.h>
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "daemon/account.h"
 #include "daemon/refusal.h"
+#include "daemon/remembered.h"
 #include "daemon/request.h"
 #include "daemon/session_table.h"
 #include "tests/memory/scratch.h"
@@ -305,6 +308,121 @@ static void records_that_cannot_be_ours_are_left_out(void **state) {
         assert_false(session_restore(&table, &kept));
 }
 
+/* -------- remembered -------- */
+
+static struct remembered_key key_of(uint32_t uid, const char *text) {
+        return (struct remembered_key){ uid, "", (const uint8_t *)text, strlen(text) };
+}
+
+static int try_remember(uint32_t uid, const char *text, size_t n, uint64_t tied_to,
+                        uint64_t now_s) {
+        const struct remembered_key key = key_of(uid, text);
+        struct token_list tokens = { 0 };
+        tokens.ids = calloc(n, sizeof(uint32_t));
+        tokens.n = tokens.capacity = n;
+        int r = remember(&table, &key, &tokens, tied_to, now_s, &refusal);
+        token_list_deinit(&tokens);
+        return r;
+}
+
+static struct session *recalled(uint32_t uid, const char *text, uint64_t now_s) {
+        const struct remembered_key key = key_of(uid, text);
+        return remembered_find(&table, &key, now_s);
+}
+
+static void only_its_user_recalls_it(void **state) {
+        (void)state;
+        assert_int_equal(try_remember(ALICE, "key", 3, 0, 1), 0);
+        struct session *entry = recalled(ALICE, "key", 2);
+        assert_non_null(entry);
+        assert_int_equal(entry->n_tokens, 3);
+        assert_null(recalled(BOB, "key", 2));
+        assert_null(recalled(ALICE, "ke", 2));
+        assert_null(session_find(&table, ALICE, entry->id)); /* is no session */
+        assert_int_equal(account_get(&accounts, ALICE)->n_sessions, 0);
+        const struct remembered_key other = { ALICE, "subject", (const uint8_t *)"key", 3 };
+        assert_null(remembered_find(&table, &other, 2));
+        assert_int_equal(try_remember(ALICE, "key", 5, 0, 3), 0);
+        assert_int_equal(recalled(ALICE, "key", 4)->n_tokens, 5);
+        assert_int_equal(account_get(&accounts, ALICE)->n_remembered, 1);
+        assert_int_equal(account_get(&accounts, ALICE)->remembered_tokens, 5);
+}
+
+static void the_least_recently_used_make_room(void **state) {
+        (void)state;
+        char key[16];
+        uint64_t now_s = 10;
+        for (unsigned i = 0; i < REMEMBERED_PER_UID_MAX; i++, now_s++) {
+                snprintf(key, sizeof(key), "%u", i);
+                assert_int_equal(try_remember(ALICE, key, 1, 0, now_s), 0);
+        }
+        assert_non_null(recalled(ALICE, "0", now_s));
+        assert_int_equal(try_remember(ALICE, "one more", 1, 0, now_s), 0);
+        assert_non_null(recalled(ALICE, "0", now_s));
+        assert_null(recalled(ALICE, "1", now_s));
+        assert_non_null(recalled(ALICE, "2", now_s));
+        /* All but the last two go for one that needs nearly all ids. */
+        assert_int_equal(try_remember(ALICE, "large", REMEMBERED_TOKENS_PER_UID_MAX - 2, 0, now_s),
+                         0);
+        assert_int_equal(account_get(&accounts, ALICE)->n_remembered, 3);
+        assert_non_null(recalled(ALICE, "2", now_s));
+        assert_non_null(recalled(ALICE, "0", 0)); /* also when the clock goes back */
+        assert_null(recalled(ALICE, "one more", now_s));
+        assert_int_equal(try_remember(ALICE, "larger", REMEMBERED_TOKENS_PER_UID_MAX + 1, 0, now_s),
+                         -1);
+        assert_refused(SEEKD__V1__ERROR_CODE__ERROR_CODE_TOO_LARGE,
+                       "4194305 token ids, at most 4194304");
+}
+
+static void tied_to_a_session_it_lives_as_long(void **state) {
+        (void)state;
+        struct session *session = open_one(ALICE);
+        assert_int_equal(
+                try_remember(ALICE, "tied", REMEMBERED_TOKENS_PER_UID_MAX - 5, session->id, 1), 0);
+        assert_int_equal(try_remember(ALICE, "free", 5, 0, 2), 0);
+        assert_int_equal(try_remember(ALICE, "more", 4, 0, 3), 0);
+        assert_null(recalled(ALICE, "free", 4));
+        assert_non_null(recalled(ALICE, "tied", 4));
+        assert_int_equal(try_remember(ALICE, "too much", 6, 0, 5), -1);
+        assert_refused(SEEKD__V1__ERROR_CODE__ERROR_CODE_BUSY, "at most 1024 keys with 4194304");
+        session_forget(session);
+        assert_null(recalled(ALICE, "tied", 6));
+        assert_int_equal(try_remember(ALICE, "too much", 6, 0, 5), 0);
+        assert_int_equal(account_get(&accounts, ALICE)->remembered_tokens, 6);
+}
+
+static void one_that_is_being_recalled_outlives_its_key(void **state) {
+        (void)state;
+        struct request request = { 0 };
+        assert_int_equal(try_remember(ALICE, "key", 3, 0, 1), 0);
+        struct session *entry = recalled(ALICE, "key", 2);
+        assert_true(session_enter(entry, &request));
+        assert_int_equal(try_remember(ALICE, "key", 4, 0, 3), 0);
+        assert_int_equal(entry->tokens.n, 3);
+        assert_true(entry->gone);
+        assert_int_equal(recalled(ALICE, "key", 4)->tokens.n, 4);
+        assert_null(session_leave(&request));
+}
+
+static void keys_without_their_session_are_not_restored(void **state) {
+        (void)state;
+        struct kv_session kept = {
+                .id = 20, .owner = ALICE, .n_tokens = 2, .tied_to = 300, .n_name = 3, .name = "key"
+        };
+        const struct kv_session session = { .id = 300, .owner = ALICE, .n_tokens = 2 };
+        assert_true(remembered_restore(&table, &kept));
+        assert_true(session_restore(&table, &session));
+        kept.id = 21;
+        kept.name[0] = 'K';
+        kept.tied_to = 301;
+        assert_true(remembered_restore(&table, &kept));
+        remembered_restored(&table);
+        assert_non_null(recalled(ALICE, "key", 0));
+        assert_null(recalled(ALICE, "Key", 0));
+        assert_int_equal(account_get(&accounts, ALICE)->n_remembered, 1);
+        assert_int_equal(account_get(&accounts, ALICE)->remembered_tokens, 2);
+}
+
 #define with_table(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void) {
@@ -321,6 +439,11 @@ int main(void) {
                 with_table(what_is_kept_comes_back_when_it_is_used),
                 with_table(in_memory_nothing_is_durable),
                 with_table(records_that_cannot_be_ours_are_left_out),
+                with_table(only_its_user_recalls_it),
+                with_table(the_least_recently_used_make_room),
+                with_table(tied_to_a_session_it_lives_as_long),
+                with_table(one_that_is_being_recalled_outlives_its_key),
+                with_table(keys_without_their_session_are_not_restored),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

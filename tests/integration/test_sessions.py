@@ -220,7 +220,7 @@ class Changes(Sessions):
         for session in (pinned, other):
             self.turn(server, session, TEXTS[1])
         server = restart(server, pinned) if restart else server
-        for i in range(24):
+        for i in range(40):
             server.complete(prompt=(f"/* {i} */\n" + TEXTS[1] * 16).encode())
         reused = [self.turn(server, session, "x")["cache"]["tokens_reused"] for session in (pinned, other)]
         tokens = self.length(server, pinned)
@@ -238,7 +238,7 @@ class Changes(Sessions):
         self.finish(server)
 
     def test_what_is_pinned_stays_on_disk_over_a_restart(self):
-        arguments = {"config": "[memory]\nhost_kv = 128K\ndisk_kv = 512K\n",
+        arguments = {"config": "[memory]\nhost_kv = 128K\ndisk_kv = 256K\n",
                      "options": ("--state", os.path.join(self.folder, "state"))}
 
         def restart(server, session):
@@ -255,6 +255,51 @@ class Changes(Sessions):
         self.forget(server, session)
         self.assertIsNone(self.listed(server, session))
         self.assertIn(f"none with the id {session}", self.refused(server, "pin", session))
+
+
+class Remembering(Sessions):
+    IDS = [5, 6, 7, 300] * 100
+
+    def remember(self, server, key, ids, *args):
+        self.sessions(server, "remember", key, *args, stdin=json.dumps(ids).encode())
+
+    def recall(self, server, key, *args):
+        return self.sessions(server, "recall", key, *args)["tokens"]
+
+    def test_exactly_the_ids_come_back(self):
+        arguments = {"options": ("--state", os.path.join(self.folder, "state"))}
+        server = self.ready_daemon(**arguments)
+        self.remember(server, "call-17", self.IDS)
+        self.remember(server, "call-17", [9], "--subject", "other")
+        self.remember(server, "key", [1])
+        self.remember(server, "key", [2, 3])
+        for number in (signal.SIGTERM, None):
+            self.assertEqual(self.recall(server, "call-17"), self.IDS)
+            self.assertEqual(self.recall(server, "call-17", "--subject", "other"), [9])
+            self.assertEqual(self.recall(server, "key"), [2, 3])
+            self.assertIn("key: nothing is remembered under it", self.refused(server, "recall", "call"))
+            self.assertEqual(self.sessions(server, "list")["sessions"], [])
+            if number:
+                self.finish(server, number)
+                server = self.ready_daemon(**arguments)
+
+    def test_with_its_session_it_is_forgotten(self):
+        server = self.ready_daemon()
+        session = self.open(server)
+        self.remember(server, "tied", self.IDS, "--with", session)
+        self.remember(server, "free", self.IDS)
+        self.assertEqual(self.recall(server, "tied"), self.IDS)
+        self.forget(server, session)
+        self.assertIn("nothing is remembered", self.refused(server, "recall", "tied"))
+        self.assertEqual(self.recall(server, "free"), self.IDS)
+
+    def test_what_cannot_be_is_refused(self):
+        server = self.ready_daemon()
+        self.assertIn("key: 257 bytes", self.refused(server, "recall", "k" * 257))
+        self.assertIn("key: 0 bytes", self.refused(server, "remember", "", stdin=b"1"))
+        self.assertIn("tokens.ids: is empty", self.refused(server, "remember", "k", stdin=b""))
+        self.assertIn("is unknown", self.refused(server, "remember", "k", stdin=b"4294967295"))
+        self.assertIn("none with the id", self.refused(server, "remember", "k", "--with", "12", stdin=b"1"))
 
 
 class Refusals(Sessions):
