@@ -42,21 +42,25 @@ static int open_engine(const struct machine_options *options, struct machine *ma
         return engine_open(&engine_options, &machine->engine, err);
 }
 
+int machine_open_keeper(const struct machine_options *options, struct machine *machine,
+                        struct error *err) {
+        struct keeper_options keeper_options = {
+                .model_dir = options->model_dir,
+                .state_dir = options->state_dir,
+                .host_bytes = options->host_lives * life_bytes(machine->engine),
+                .disk_bytes = options->disk_lives * life_bytes(machine->engine),
+                .parked_bytes = options->parks ? UINT64_MAX : 0,
+                .notify = options->notify,
+                .context = options->context,
+        };
+        return keeper_open(&keeper_options, machine->engine, &machine->keeper, err);
+}
+
 int machine_open(const struct machine_options *options, struct machine *ret, struct error *err) {
         *ret = (struct machine){ 0 };
         int r = open_engine(options, ret, err);
-        if (r == 0) {
-                struct keeper_options keeper_options = {
-                        .model_dir = options->model_dir,
-                        .state_dir = options->state_dir,
-                        .host_bytes = options->host_lives * life_bytes(ret->engine),
-                        .disk_bytes = options->disk_lives * life_bytes(ret->engine),
-                        .parked_bytes = options->parks ? UINT64_MAX : 0,
-                        .notify = options->notify,
-                        .context = options->context,
-                };
-                r = keeper_open(&keeper_options, ret->engine, &ret->keeper, err);
-        }
+        if (r == 0)
+                r = machine_open_keeper(options, ret, err);
         if (r < 0)
                 machine_close(ret);
         return r;

@@ -33,4 +33,8 @@ struct machine {
 uint64_t machine_device_bytes_min(const struct engine *engine);
 
 int machine_open(const struct machine_options *options, struct machine *ret, struct error *err);
+
+/* machine_open() with the engine that is there already; the keeper is closed. */
+int machine_open_keeper(const struct machine_options *options, struct machine *machine,
+                        struct error *err);
 void machine_close(struct machine *machine);

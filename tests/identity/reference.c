@@ -30,6 +30,15 @@ const float *reference_logits(const struct reference *reference, unsigned conver
         return reference->logits + row * reference->vocab_size;
 }
 
+uint64_t reference_count_different(const struct reference *reference, unsigned conversation,
+                                   uint32_t position, const float *logits) {
+        const float *expected = reference_logits(reference, conversation, position);
+        uint64_t different = 0;
+        for (uint32_t i = 0; i < reference->vocab_size; i++)
+                different += memcmp(&logits[i], &expected[i], sizeof(*logits)) != 0;
+        return different;
+}
+
 /* -- text ----------------------------------------------------------------------------------------
  */
 

@@ -45,6 +45,10 @@ void reference_free(struct reference *reference);
 const float *reference_logits(const struct reference *reference, unsigned conversation,
                               uint32_t position);
 
+/* How many of the logits are not exactly those. */
+uint64_t reference_count_different(const struct reference *reference, unsigned conversation,
+                                   uint32_t position, const float *logits);
+
 /* How all sequences here are sampled: any difference in any logit can change the token. */
 struct sampling;
 struct sampling conversation_sampling(const struct conversation *conversation);

@@ -12,6 +12,7 @@
 #include "daemon/keeper.h"
 #include "daemon/request.h"
 #include "engine/sampler.h"
+#include "tests/identity/ask.h"
 #include "tests/splitmix64.h"
 
 /* A life's way to its next interruption. */
@@ -89,24 +90,10 @@ static struct life *choose_life(struct worker *worker) {
 /* -- turns ---------------------------------------------------------------------------------------
  */
 
-/* As a client asks that has read its conversation up to where it was interrupted. */
-static struct request *ask(const struct conversation *conversation, const struct life *life) {
-        struct request *request = request_new(NULL, NULL, 0, 0);
-        uint32_t n = life->reached + 1;
-        n = n < conversation->n_prompt ? conversation->n_prompt : n;
-        if (!request || token_list_append(&request->tokens, conversation->ids, n) < 0)
-                abort();
-        request->uid = life->owner;
-        snprintf(request->subject, sizeof(request->subject), "%s", life->subject);
-        request->n_prompt = n;
-        request->sampling = conversation_sampling(conversation);
-        request->started_ns = clock_ns();
-        return request;
-}
-
 static void turn_start(struct worker *worker, struct turn *turn) {
         turn->life = choose_life(worker);
-        turn->request = ask(conversation_of(worker, turn->life), turn->life);
+        turn->request = ask(conversation_of(worker, turn->life), turn->life->reached,
+                            turn->life->owner, turn->life->subject);
         turn->row = NULL;
         turn->counted = false;
         turn->previous_epoch = turn->life->epoch;
@@ -158,13 +145,6 @@ static void turn_end(struct worker *worker, struct turn *turn) {
 /* -- comparing -----------------------------------------------------------------------------------
  */
 
-static uint64_t count_different(const float *a, const float *b, uint32_t n) {
-        uint64_t different = 0;
-        for (uint32_t i = 0; i < n; i++)
-                different += memcmp(&a[i], &b[i], sizeof(*a)) != 0;
-        return different;
-}
-
 static void note_difference(struct worker *worker, const struct turn *turn, uint32_t position) {
         struct ledger *ledger = worker->options->ledger;
         if (ledger->differs)
@@ -184,8 +164,8 @@ static void compare(struct worker *worker, struct turn *turn, uint32_t position,
         const struct reference *reference = worker->options->reference;
         const struct conversation *conversation = conversation_of(worker, turn->life);
         uint32_t vocab = reference->vocab_size;
-        uint64_t different = count_different(
-                logits, reference_logits(reference, turn->life->conversation, position), vocab);
+        uint64_t different =
+                reference_count_different(reference, turn->life->conversation, position, logits);
         uint32_t token = sampler_draw(worker->sampler, logits, NULL, &turn->request->sampling,
                                       position + 1, NULL);
         bool wrong = token != conversation->drawn[position + 1];

@@ -9,17 +9,16 @@
 /* after the four above */
 #include <cmocka.h>
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/error.h"
 #include "tests/memory/faulty_disk.h"
+#include "tests/memory/power_cut.h"
 #include "tests/memory/store_fixture.h"
 
 #define CHAINS 4
 #define ROUNDS 48
-#define SECTOR 512
 
 static struct fixture f;
 static struct chain chains[CHAINS];
@@ -94,47 +93,6 @@ static int end_session(void **state) {
         return 0;
 }
 
-/* -- the disk after the cut ----------------------------------------------------------------------
- */
-
-static void apply(int fd, const struct disk_event *event, uint64_t *random, unsigned torn) {
-        for (size_t from = 0; from < event->bytes;) {
-                size_t at = (size_t)event->at + from, n = SECTOR - at % SECTOR;
-                if (n > event->bytes - from)
-                        n = event->bytes - from;
-                if (!torn || next_random(random) % torn != 0)
-                        assert_int_equal(pwrite(fd, event->data + from, n, (off_t)at), n);
-                from += n;
-        }
-}
-
-/* The state before event `cut`; `mood` says what became of writes not yet synced. Returns the last
- * mark. */
-static int make_disk(size_t cut, uint64_t *random, unsigned mood) {
-        size_t n, synced = 0;
-        const struct disk_event *events = disk_events(&n);
-        int mark = -1;
-        unlink(scratch_file(&f.folder, "kv.mdb"));
-        int fd = open(scratch_file(&f.folder, "kv.mdb"), O_RDWR | O_CREAT | O_TRUNC, 0600);
-        for (size_t i = 0; i < cut; i++)
-                if (events[i].kind == DISK_SYNC)
-                        synced = i;
-        for (size_t i = 0; i < cut; i++) {
-                const struct disk_event *event = &events[i];
-                bool durable = i < synced || event->kind == DISK_WRITE_THROUGH;
-                if (event->kind == DISK_MARK)
-                        mark = (int)event->mark;
-                if (event->kind > DISK_WRITE_THROUGH)
-                        continue;
-                if (durable || mood == 0)
-                        apply(fd, event, random, 0);
-                else if (mood == 1 ? next_random(random) % 2 : mood == 2)
-                        apply(fd, event, random, mood == 2 ? 3 : 0);
-        }
-        close(fd);
-        return mark;
-}
-
 /* -- judging -------------------------------------------------------------------------------------
  */
 
@@ -159,9 +117,9 @@ static void judge(int mark) {
         }
 }
 
-static void cut_and_look(size_t cut, uint64_t *random, unsigned mood) {
+static void cut_and_look(size_t cut, uint64_t *random, enum power_mood mood) {
         struct kv_store_statistics s;
-        int mark = make_disk(cut, random, mood);
+        int mark = power_cut(scratch_file(&f.folder, "kv.mdb"), cut, mood, random);
         fixture_open(&f);
         kv_store_statistics(f.store, &s);
         if (mark >= 0) {
@@ -193,7 +151,7 @@ static void whatever_the_cut_what_was_committed_is_there(void **state) {
         assert_true(n > 3 * ROUNDS); /* else nothing was recorded */
         for (unsigned i = 0; i < n_cuts; i++) {
                 size_t cut = next_random(&random) % (n + 1);
-                unsigned mood = i % 4; /* all written, some, torn, none */
+                enum power_mood mood = i % POWER_MOODS;
                 print_message("cut %u before event %zu of %zu, mood %u, seed %llu\n", i, cut, n,
                               mood, (unsigned long long)seed);
                 cut_and_look(cut, &random, mood);
