@@ -42,6 +42,9 @@ static const char usage[] =
         "  --compute MODE     bf16 (default) or f32: no rounding of activations\n"
         "  --backend NAME     auto, cpu or reference; changes time, never results\n"
         "  --threads N        default: one per CPU; changes time, never results\n"
+        "  --device-kv BYTES  bound of the device memory for KV (default: none); changes time, "
+        "never results\n"
+        "  --hot-rows N       rows of each source that stay there of a text that does not fit\n"
         "  --choices FILE     count where our choices differ from those in FILE (safetensors)\n"
         "  --force            and take those of FILE\n"
         "  --json             one JSON object on standard output\n"
@@ -64,6 +67,18 @@ static int parse_count(const char *name, const char *text, uint32_t max, uint32_
                 return -EINVAL;
         }
         *ret = (uint32_t)v;
+        return 0;
+}
+
+static int parse_bytes(const char *name, const char *text, uint64_t *ret) {
+        char *end;
+        errno = 0;
+        unsigned long long v = strtoull(text, &end, 10);
+        if (errno || end == text || *end || text[0] == '-' || v == 0) {
+                fprintf(stderr, "seekd-eval: --%s: '%s' is not a number of bytes\n", name, text);
+                return -EINVAL;
+        }
+        *ret = v;
         return 0;
 }
 
@@ -92,6 +107,8 @@ static const struct option options[] = {
         { "choices", required_argument, NULL, 'o' },
         { "force", no_argument, NULL, 'f' },
         { "threads", required_argument, NULL, 'T' },
+        { "device-kv", required_argument, NULL, 'D' },
+        { "hot-rows", required_argument, NULL, 'H' },
         { "json", no_argument, NULL, 'j' },
         { "help", no_argument, NULL, 'h' },
         { "version", no_argument, NULL, 'V' },
@@ -113,6 +130,8 @@ static int parse_option(int letter, struct arguments *a) {
         case 'k': r = parse_count("top", optarg, 1U << 20, &a->top); break;
         case 'c': r = parse_count("chunk", optarg, 1U << 16, &a->chunk); break;
         case 'T': r = parse_count("threads", optarg, 256, &a->engine.n_threads); break;
+        case 'D': r = parse_bytes("device-kv", optarg, &a->engine.device_kv_bytes); break;
+        case 'H': r = parse_count("hot-rows", optarg, 1U << 24, &a->engine.hot_rows); break;
         case 'j': a->json = true; break;
         case 'd': a->describe = true; break;
         case 'f': a->force = true; break;

@@ -4,13 +4,42 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "engine/engine.h"
+#include "engine/eval/lent_pages.h"
 #include "engine/numerics.h"
 
-static void sequence_freep(struct sequence **sequence) {
-        sequence_free(*sequence);
+/* The sequence that is evaluated, and the pages it was lent. */
+struct subject {
+        struct engine *engine;
+        struct sequence *sequence;
+        struct lent_pages lent;
+};
+
+static void subject_deinit(struct subject *s) {
+        sequence_free(s->sequence);
+        lent_pages_deinit(&s->lent);
+}
+
+static int subject_init(struct subject *s, size_t n_tokens, struct error *err) {
+        int r = lent_pages_init(&s->lent, s->engine, n_tokens);
+        if (r == 0)
+                r = sequence_new(s->engine, &s->sequence);
+        if (r == -ENOSPC)
+                return error_set(err, r, "the device pool has no room for a sequence");
+        return r < 0 ? error_set(err, r, "no memory for a sequence") : 0;
+}
+
+static int compute(struct subject *s, const uint32_t *ids, uint32_t n, float *logits,
+                   struct error *err) {
+        struct batch_part part = { s->sequence, ids, n, n, logits };
+        int r = engine_step(s->engine, &part, 1, err);
+        if (r < 0)
+                return r;
+        r = lent_pages_extend(&s->lent, s->engine, s->sequence);
+        return r < 0 ? error_set(err, r, "no memory for pages that leave the device") : 0;
 }
 
 void eval_top(const float *logits, uint32_t n, uint32_t k, uint32_t *ret_ids) {
@@ -36,15 +65,13 @@ static double token_nll(const float *logits, uint32_t n, uint32_t id) {
         return math_log(sum) - ((double)logits[id] - (double)max);
 }
 
-static int prefill(struct engine *engine, struct sequence *sequence, const uint32_t *ids, size_t n,
+static int prefill(struct subject *s, const uint32_t *ids, size_t n,
                    const struct eval_options *options, struct eval_result *result,
                    struct error *err) {
-        uint32_t chunk = options->chunk ? options->chunk : engine_batch_rows_max(engine);
+        uint32_t chunk = options->chunk ? options->chunk : engine_batch_rows_max(s->engine);
         for (size_t at = 0; at < n; at += chunk) {
                 uint32_t rows = n - at < chunk ? (uint32_t)(n - at) : chunk;
-                struct batch_part part = { sequence, ids + at, rows, rows,
-                                           result->logits + at * result->vocab_size };
-                int r = engine_step(engine, &part, 1, err);
+                int r = compute(s, ids + at, rows, result->logits + at * result->vocab_size, err);
                 if (r < 0)
                         return r;
                 if (options->progress)
@@ -53,8 +80,7 @@ static int prefill(struct engine *engine, struct sequence *sequence, const uint3
         return 0;
 }
 
-static int generate(struct engine *engine, struct sequence *sequence, uint32_t n,
-                    struct eval_result *result, struct error *err) {
+static int generate(struct subject *s, uint32_t n, struct eval_result *result, struct error *err) {
         size_t v = result->vocab_size;
         for (uint32_t i = 0; i < n; i++) {
                 const float *last = result->logits + (result->n_tokens + i - 1) * v;
@@ -62,9 +88,8 @@ static int generate(struct engine *engine, struct sequence *sequence, uint32_t n
                 result->n_generated = i + 1;
                 if (i + 1 == n)
                         break;
-                struct batch_part part = { sequence, &result->generated[i], 1, 1,
-                                           result->logits + (result->n_tokens + i) * v };
-                int r = engine_step(engine, &part, 1, err);
+                int r = compute(s, &result->generated[i], 1,
+                                result->logits + (result->n_tokens + i) * v, err);
                 if (r < 0)
                         return r;
         }
@@ -76,22 +101,25 @@ int eval_run(struct engine *engine, const uint32_t *ids, size_t n,
         uint32_t v = engine_config(engine)->vocab_size;
         size_t n_positions = n + (options->generate > 0 ? options->generate - 1 : 0);
         struct eval_result result = { .n_tokens = n, .vocab_size = v, .n_positions = n_positions };
-        __attribute__((cleanup(sequence_freep))) struct sequence *sequence = NULL;
+        struct subject subject CLEANUP(subject_deinit) = { .engine = engine };
 
         if (n == 0)
                 return error_set(err, -EINVAL, "no tokens to evaluate");
         result.logits = calloc(n_positions, (size_t)v * sizeof(float));
         result.generated = calloc(options->generate + 1, sizeof(uint32_t));
-        int r = result.logits && result.generated ? sequence_new(engine, &sequence) : -ENOMEM;
-        if (r < 0)
-                error_set(err, r, "no memory for the logits of %zu positions", n_positions);
+        int r = 0;
+        if (!result.logits || !result.generated)
+                r = error_set(err, -ENOMEM, "no memory for the logits of %zu positions",
+                              n_positions);
+        if (r == 0)
+                r = subject_init(&subject, n_positions, err);
 
         uint64_t start = clock_ns();
         if (r == 0)
-                r = prefill(engine, sequence, ids, n, options, &result, err);
+                r = prefill(&subject, ids, n, options, &result, err);
         uint64_t middle = clock_ns();
         if (r == 0)
-                r = generate(engine, sequence, options->generate, &result, err);
+                r = generate(&subject, options->generate, &result, err);
         if (r < 0) {
                 eval_result_deinit(&result);
                 return r;
