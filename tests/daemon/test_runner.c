@@ -7,170 +7,29 @@
 /* after the four above */
 #include <cmocka.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "base/error.h"
 #include "daemon/answer_stream.h"
-#include "daemon/outlet.h"
 #include "daemon/request.h"
-#include "daemon/runner.h"
 #include "engine/engine.h"
-#include "engine/text_stream.h"
-#include "proto/channel.h"
-#include "proto/message.h"
 #include "proto/slots.h"
-#include "proto/token_delta.h"
 #include "tests/daemon/fake_engine.h"
-
-#define CLIENTS_MAX   8
-#define GENERATED_MAX 4096
-
-/* A client: both ends of its rings, and what it received. */
-struct client {
-        int sockets[2];
-        struct channel daemon_side, client_side;
-        struct outlet outlet;
-        struct request *request;
-        uint32_t ids[GENERATED_MAX];
-        size_t n_ids;
-        int finish_reason; /* 0 = no Done yet */
-        bool given_back;
-};
-
-struct world {
-        struct engine *engine;
-        struct runner runner;
-        struct client clients[CLIENTS_MAX];
-};
-
-static void take_back(void *userdata, struct request *request) {
-        struct world *world = userdata;
-        for (size_t i = 0; i < CLIENTS_MAX; i++)
-                if (world->clients[i].request == request) {
-                        world->clients[i].given_back = true;
-                        world->clients[i].request = NULL;
-                }
-        request_free(request);
-}
+#include "tests/daemon/runner_world.h"
 
 static int setup(void **state) {
         struct world *world = calloc(1, sizeof(*world));
-        world->engine = fake_engine_new(MODEL_DIR, 256);
-        world->runner = (struct runner){
-                .engine = world->engine,
-                .n_running_max = 4,
-                .give_back = take_back,
-                .userdata = world,
-        };
-        assert_int_equal(runner_init(&world->runner), 0);
+        struct memory_plan plan = { 0 };
+        world_init(world, fake_engine_new(MODEL_DIR, 256), NULL, &plan);
         *state = world;
         return 0;
 }
 
-static void disconnect(struct client *client) {
-        if (!client->outlet.channel)
-                return;
-        outlet_deinit(&client->outlet);
-        channel_close(&client->client_side);
-        channel_close(&client->daemon_side);
-        close(client->sockets[0]);
-        close(client->sockets[1]);
-}
-
 static int teardown(void **state) {
         struct world *world = *state;
-        runner_deinit(&world->runner);
-        for (size_t i = 0; i < CLIENTS_MAX; i++)
-                disconnect(&world->clients[i]);
+        world_deinit(world);
         engine_close(world->engine);
         free(world);
         return 0;
-}
-
-static void connect_client(struct client *client) {
-        struct channel_options options = {
-                .d_data_bytes = REGION_DATA_BYTES_MIN,
-                .c_data_bytes = REGION_DATA_BYTES_MIN,
-                .session_id = 1,
-                .generation = 1,
-                .message_bytes_max = 1 << 20,
-        };
-        struct error err = { 0 };
-        struct frame welcome = { .kind = FRAME_WELCOME };
-        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, client->sockets), 0);
-        assert_int_equal(
-                channel_open(&client->daemon_side, client->sockets[0], &options, welcome.fds, &err),
-                0);
-        welcome.welcome.session_id = 1;
-        welcome.welcome.generation = 1;
-        assert_int_equal(
-                channel_attach(&client->client_side, client->sockets[1], &welcome, 1 << 20, &err),
-                0);
-        frame_close_fds(&welcome);
-        assert_int_equal(outlet_init(&client->outlet, &client->daemon_side), 0);
-}
-
-/* Queues a generation whose prompt is `seed` and some more ids. */
-static void generate_as(struct world *world, struct client *client, Seekd__V1__Class class,
-                        uint32_t seed, uint32_t n_prompt, uint32_t n_max) {
-        if (!client->outlet.channel)
-                connect_client(client);
-        struct request *request = request_new(NULL, &client->outlet, RECORD_GENERATE, 7);
-        assert_non_null(request);
-        request->slot = 0;
-        request->sampling = SAMPLING_DEFAULT;
-        request->n_prompt = n_prompt;
-        request->n_generate_max = n_max;
-        request->context_tokens = 4096;
-        for (uint32_t i = 0; i < n_prompt; i++) {
-                uint32_t id = i == 0 ? 0 : 200 + (seed * 31 + i) % 100;
-                assert_int_equal(token_list_append(&request->tokens, &id, 1), 0);
-        }
-        assert_int_equal(
-                text_stream_new(engine_tokenizer(world->engine), NULL, 0, false, &request->text),
-                0);
-        client->request = request;
-        atomic_store(&request->live.class, (int)class);
-        runner_add(&world->runner, request);
-}
-
-static void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
-                     uint32_t n_max) {
-        generate_as(world, client, SEEKD__V1__CLASS__CLASS_TURN, seed, n_prompt, n_max);
-}
-
-static void receive(struct client *client) {
-        struct error err = { 0 };
-        struct channel_message message;
-        channel_turn(&client->client_side);
-        for (int r; (r = channel_receive(&client->client_side, &message, &err)) != CHANNEL_EMPTY;) {
-                assert_true(r >= 0);
-                if (r == CHANNEL_BUDGET) {
-                        channel_turn(&client->client_side);
-                        continue;
-                }
-                if (message.type == RECORD_DONE) {
-                        struct arena arena = { 0 };
-                        const ProtobufCMessage *done;
-                        assert_int_equal(message_unpack(RECORD_DONE, message.bytes, message.n_bytes,
-                                                        &arena, &done, &err),
-                                         0);
-                        client->finish_reason = (int)((const Seekd__V1__Done *)done)->finish_reason;
-                        arena_deinit(&arena);
-                        continue;
-                }
-                assert_int_equal(message.type, RECORD_TOKENS);
-                struct token_view view;
-                for (size_t at = 0;
-                     token_delta_next(message.bytes, message.n_bytes, &at, &view) == 1;)
-                        if (!(view.delta.flags & TOKEN_FLAG_TEXT_ONLY)) {
-                                assert_true(client->n_ids < GENERATED_MAX);
-                                client->ids[client->n_ids++] = view.delta.id;
-                        }
-        }
 }
 
 /* Compares with what the stand-in gives to this prompt alone. */
@@ -179,22 +38,11 @@ static void assert_as_alone(const struct client *client, uint32_t seed, uint32_t
         uint32_t ids[GENERATED_MAX];
         assert_int_equal(client->n_ids, n_expected);
         for (uint32_t i = 0; i < n_prompt; i++)
-                ids[i] = i == 0 ? 0 : 200 + (seed * 31 + i) % 100;
+                ids[i] = prompt_id(seed, i);
         for (size_t i = 0; i < n_expected; i++) {
                 ids[n_prompt + i] = fake_next(ids, n_prompt + i);
                 assert_int_equal(client->ids[i], ids[n_prompt + i]);
         }
-}
-
-static void run_until_idle(struct world *world, size_t n_clients) {
-        for (unsigned turn = 0; turn < 100000; turn++) {
-                enum runner_state state = runner_turn(&world->runner, false);
-                for (size_t i = 0; i < n_clients; i++)
-                        receive(&world->clients[i]);
-                if (state == RUNNER_IDLE)
-                        return;
-        }
-        fail_msg("the runner does not come to rest");
 }
 
 static void eight_clients_get_what_each_gets_alone(void **state) {
@@ -385,6 +233,92 @@ static void a_lying_tail_costs_only_the_liar(void **state) {
         assert_true(world->clients[0].given_back);
 }
 
+/* -- memory --------------------------------------------------------------------------------------
+ */
+
+/* The device holds one byte for each token. */
+static void bound(struct world *world, uint64_t promised, uint64_t there) {
+        world->runner.plan.device_bytes = promised;
+        fake_device(world->engine, there);
+}
+
+static void those_that_do_not_fit_wait_in_order(void **state) {
+        struct world *world = *state;
+        bound(world, 320, 320);
+        generate(world, &world->clients[0], 0, 100, 60);
+        generate(world, &world->clients[1], 1, 200, 100);
+        generate(world, &world->clients[2], 2, 50,
+                 20); /* fits beside the first: must not overtake */
+        for (unsigned turn = 0; world->runner.n_requests > 0; turn++) {
+                assert_true(turn < 10000);
+                runner_turn(&world->runner, false);
+                for (size_t i = 0; i < 3; i++)
+                        receive(&world->clients[i]);
+                assert_true(world->clients[1].n_ids > 0 || world->clients[2].n_ids == 0);
+                assert_true(world->clients[0].finish_reason != 0 || world->clients[1].n_ids == 0);
+        }
+        assert_as_alone(&world->clients[0], 0, 100, 60);
+        assert_as_alone(&world->clients[1], 1, 200, 100);
+        assert_as_alone(&world->clients[2], 2, 50, 20);
+        assert_int_equal(world->runner.n_gave_way, 0);
+}
+
+static void what_was_promised_is_there(void **state) {
+        struct world *world = *state;
+        bound(world, 500, 500);
+        for (uint32_t i = 0; i < 8; i++)
+                generate(world, &world->clients[i], i, 100 + 10 * i, 90);
+        run_until_idle(world, 8);
+        for (uint32_t i = 0; i < 8; i++)
+                assert_as_alone(&world->clients[i], i, 100 + 10 * i, 90);
+        assert_int_equal(world->runner.n_gave_way, 0);
+        assert_int_equal(fake_parts_seen(), 2);
+}
+
+static void the_youngest_gives_way_and_goes_on_later(void **state) {
+        struct world *world = *state;
+        bound(world, 0, 500); /* more was promised than there is */
+        for (uint32_t i = 0; i < 6; i++)
+                generate(world, &world->clients[i], i, 100 + 10 * i, 200);
+        run_until_idle(world, 6);
+        for (uint32_t i = 0; i < 6; i++)
+                assert_as_alone(&world->clients[i], i, 100 + 10 * i, 200);
+        assert_true(world->runner.n_gave_way > 0);
+        /* Nobody begins again before another one has ended. */
+        assert_true(world->runner.n_gave_way <= 6 * 4);
+}
+
+static void one_that_is_too_large_alone_ends_alone(void **state) {
+        struct world *world = *state;
+        bound(world, 0, 150);
+        generate(world, &world->clients[0], 0, 100, 200);
+        generate(world, &world->clients[1], 1, 40, 60);
+        run_until_idle(world, 2);
+        assert_int_equal(world->clients[0].finish_reason,
+                         SEEKD__V1__FINISH_REASON__FINISH_REASON_ERROR);
+        assert_as_alone(&world->clients[1], 1, 40, 60);
+}
+
+static void clients_that_do_not_read_leave_their_memory_to_others(void **state) {
+        struct world *world = *state;
+        bound(world, 4300, 4300);
+        generate(world, &world->clients[0], 0, 10, 4000); /* more than its ring holds */
+        for (unsigned turn = 0; turn < 5000; turn++)
+                runner_turn(&world->runner, false);
+        generate(world, &world->clients[1], 1, 10, 1000);
+        assert_int_equal(runner_turn(&world->runner, false), RUNNER_BLOCKED); /* not yet */
+        assert_int_equal(world->runner.n_gave_way, 0);
+        world->clients[0].request->paused_ns -= (PAUSED_LEAVES_MS + 1) * NS_PER_MS;
+        for (unsigned turn = 0; turn < 2000; turn++) {
+                runner_turn(&world->runner, false);
+                receive(&world->clients[1]);
+        }
+        assert_as_alone(&world->clients[1], 1, 10, 1000);
+        assert_int_equal(world->runner.n_gave_way, 1);
+        run_until_idle(world, 2);
+        assert_as_alone(&world->clients[0], 0, 10, 4000);
+}
+
 #define WORLD_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -402,6 +336,11 @@ int main(void) {
                 WORLD_TEST(shutdown_ends_all_with_a_reason),
                 WORLD_TEST(a_failing_request_fails_alone),
                 WORLD_TEST(a_lying_tail_costs_only_the_liar),
+                WORLD_TEST(those_that_do_not_fit_wait_in_order),
+                WORLD_TEST(what_was_promised_is_there),
+                WORLD_TEST(the_youngest_gives_way_and_goes_on_later),
+                WORLD_TEST(one_that_is_too_large_alone_ends_alone),
+                WORLD_TEST(clients_that_do_not_read_leave_their_memory_to_others),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,56 @@
+/* Generations of many clients through one runner, with real rings and whatever engine there is. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "daemon/outlet.h"
+#include "daemon/runner.h"
+#include "proto/channel.h"
+#include "proto/seekd.pb-c.h"
+
+struct engine;
+struct keeper;
+struct request;
+
+#define CLIENTS_MAX   8
+#define GENERATED_MAX 4096
+
+/* A client: both ends of its rings, and what it received. */
+struct client {
+        int sockets[2];
+        struct channel daemon_side, client_side;
+        struct outlet outlet;
+        struct request *request;
+        uint32_t ids[GENERATED_MAX];
+        size_t n_ids;
+        int finish_reason; /* 0 = no Done yet */
+        bool given_back;
+};
+
+struct world {
+        struct engine *engine;
+        struct runner runner;
+        struct client clients[CLIENTS_MAX];
+};
+
+/* A runner over this engine, no clients. `world` is zeroed; engine and keeper are borrowed. */
+void world_init(struct world *world, struct engine *engine, struct keeper *keeper,
+                const struct memory_plan *plan);
+void world_deinit(struct world *world);
+
+/* The tokens of a prompt: BOS and some more, by `seed`. */
+uint32_t prompt_id(uint32_t seed, uint32_t i);
+
+/* Queues a generation of n_max tokens after a prompt; generate(): a turn. */
+void generate_as(struct world *world, struct client *client, Seekd__V1__Class class, uint32_t seed,
+                 uint32_t n_prompt, uint32_t n_max);
+void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
+              uint32_t n_max);
+
+/* Reads what the client has got so far. */
+void receive(struct client *client);
+
+/* Turns until nothing is left to do; the first n_clients read. */
+void run_until_idle(struct world *world, size_t n_clients);
