@@ -207,11 +207,79 @@ static const struct seekd_request_stats *block_request(struct stats_block *block
         return ret;
 }
 
+static const struct seekd_kv_stats *block_kv(struct stats_block *block,
+                                             const Seekd__V1__KvStats *kv) {
+        if (!kv)
+                return NULL;
+        struct seekd_kv_stats *ret = block_take(block, sizeof(*ret));
+        *ret = (struct seekd_kv_stats){
+                .device_bytes = kv->device_bytes,
+                .device_bytes_max = kv->device_bytes_max,
+                .parked = kv->parked,
+                .parked_bytes = kv->parked_bytes,
+                .spills = kv->spills,
+                .rows_gathered = kv->rows_gathered,
+                .rows_missed = kv->rows_missed,
+                .gave_way = kv->gave_way,
+                .host_bytes = kv->host_bytes,
+                .host_bytes_max = kv->host_bytes_max,
+                .on_disk = kv->on_disk,
+                .disk_bytes = kv->disk_bytes,
+                .disk_bytes_max = kv->disk_bytes_max,
+                .disk_file_bytes = kv->disk_file_bytes,
+                .disk_pages = kv->disk_pages,
+                .disk_states = kv->disk_states,
+                .disk_sessions = kv->disk_sessions,
+                .disk_written_bytes = kv->disk_written_bytes,
+                .disk_read_bytes = kv->disk_read_bytes,
+                .day_bytes = kv->day_bytes,
+                .day_bytes_max = kv->day_bytes_max,
+                .suspended = block_string(block, kv->suspended),
+                .quarantined = kv->quarantined,
+                .moved_aside = kv->moved_aside,
+                .load_ms = kv->load_ms,
+                .device_hits = kv->device_hits,
+                .host_hits = kv->host_hits,
+                .disk_hits = kv->disk_hits,
+                .misses = kv->misses,
+                .asked_tokens = kv->asked_tokens,
+                .reused_tokens = kv->reused_tokens,
+                .evicted = kv->evicted,
+                .deleted = kv->deleted,
+                .thinned = kv->thinned,
+                .refused = kv->refused,
+                .failed_reads = kv->failed_reads,
+        };
+        return ret;
+}
+
+static const struct seekd_engram_stats *block_engram(struct stats_block *block,
+                                                     const Seekd__V1__EngramStats *engram) {
+        if (!engram)
+                return NULL;
+        struct seekd_engram_stats *ret = block_take(block, sizeof(*ret));
+        *ret = (struct seekd_engram_stats){
+                .rows_requested = engram->rows_requested,
+                .rows_cached = engram->rows_cached,
+                .rows_resident = engram->rows_resident,
+                .rows_read = engram->rows_read,
+                .rows_prefetched = engram->rows_prefetched,
+                .rows_damaged = engram->rows_damaged,
+                .late = engram->late,
+                .late_ms = engram->late_ms,
+        };
+        return ret;
+}
+
 static size_t block_bytes(const Seekd__V1__StatsResult *result) {
         size_t n = 16 + sizeof(struct stats_block);
         n += strlen(result->version) + strlen(result->model) + strlen(result->backend) + 3 * 16;
         n += result->n_clients * (sizeof(void *) + sizeof(struct seekd_client_stats) + 16) + 16;
         n += result->n_requests * (sizeof(void *) + sizeof(struct seekd_request_stats) + 16) + 16;
+        if (result->kv)
+                n += sizeof(struct seekd_kv_stats) + strlen(result->kv->suspended) + 2 * 16;
+        if (result->engram)
+                n += sizeof(struct seekd_engram_stats) + 16;
         return n;
 }
 
@@ -251,6 +319,8 @@ static int take_stats(void *userdata, const ProtobufCMessage *answer, struct err
                 .running = result->running,
                 .queued = result->queued,
                 .kv_bytes = result->kv_bytes,
+                .kv = block_kv(block, result->kv),
+                .engram = block_engram(block, result->engram),
         };
         *(struct seekd_stats **)userdata = &block->stats;
         return 0;

@@ -457,6 +457,63 @@ struct seekd_request_stats {
         double age_ms;
 };
 
+/* Kept KV: what was computed for earlier prompts. Bytes of pages and states; totals since the
+ * daemon's start, over everybody. Since 0.1. */
+struct seekd_kv_stats {
+        uint64_t device_bytes; /* of running requests, and of turns that wait for the next one */
+        uint64_t device_bytes_max; /* at most so far */
+        uint32_t parked;           /* turns that wait there */
+        uint64_t parked_bytes;
+        uint64_t spills; /* sequences that had to leave rows to the host */
+        uint64_t rows_gathered;
+        uint64_t rows_missed; /* of these, copied from the host */
+        uint64_t gave_way;    /* requests that left the device for others */
+
+        uint64_t host_bytes; /* in memory */
+        uint64_t host_bytes_max;
+
+        int on_disk; /* 0: nothing is kept there, the following are 0 */
+        uint64_t disk_bytes;
+        uint64_t disk_bytes_max;
+        uint64_t disk_file_bytes;
+        uint64_t disk_pages;  /* of 128 tokens */
+        uint64_t disk_states; /* positions to go on from */
+        uint64_t disk_sessions;
+        uint64_t disk_written_bytes;
+        uint64_t disk_read_bytes;
+        uint64_t day_bytes;     /* written today (UTC) */
+        uint64_t day_bytes_max; /* 0 = no limit */
+        const char *suspended;  /* why nothing can be stored now; "" = it can */
+        uint64_t quarantined;   /* values found damaged and forgotten */
+        int moved_aside;        /* the file was damaged at start; an empty one was begun */
+        double load_ms;         /* checking the file and reading its index at start */
+
+        uint64_t device_hits; /* requests by the slowest tier that took part */
+        uint64_t host_hits;
+        uint64_t disk_hits;
+        uint64_t misses;
+        uint64_t asked_tokens; /* of their prompts */
+        uint64_t reused_tokens;
+
+        uint64_t evicted; /* pages and states that left memory */
+        uint64_t deleted; /* values that left the disk */
+        uint64_t thinned; /* states dropped because newer ones serve */
+        uint64_t refused; /* pages and states for which there was no memory */
+        uint64_t failed_reads;
+};
+
+/* Engram rows by where they came from, since the daemon's start. Since 0.1. */
+struct seekd_engram_stats {
+        uint64_t rows_requested;
+        uint64_t rows_cached;     /* of these: in the cache of rows, */
+        uint64_t rows_resident;   /* in the kernel's memory, */
+        uint64_t rows_read;       /* from disk */
+        uint64_t rows_prefetched; /* read before they were requested */
+        uint64_t rows_damaged;
+        uint64_t late; /* requests that a step had to wait for */
+        double late_ms;
+};
+
 /* What the daemon does. Made by the library; later versions may add fields at the end of each
  * struct, which is why the lists hold pointers. Since 0.1. */
 struct seekd_stats {
@@ -483,6 +540,8 @@ struct seekd_stats {
         uint32_t running;
         uint32_t queued;
         uint64_t kv_bytes;
+        const struct seekd_kv_stats *kv;         /* NULL while the model loads */
+        const struct seekd_engram_stats *engram; /* NULL: rows come from the model's files */
 };
 
 /* Asks what the daemon does; waits. *ret_stats with all it points to is the caller's: seekd_free()

@@ -59,6 +59,8 @@ static const struct key keys[] = {
         { "memory", "hot_rows", KIND_UNSIGNED, FIELD(hot_rows), 1, HOT_ROWS_MAX, NULL },
         { "memory", "host_kv", KIND_SIZE, FIELD(host_kv), 0, 0, NULL },
         { "memory", "disk_kv", KIND_SIZE, FIELD(disk_kv), 0, 0, NULL },
+        { "memory", "user_kv", KIND_UNSIGNED, FIELD(user_kv), 1, 100, NULL },
+        { "memory", "disk_writes_per_day", KIND_SIZE, FIELD(disk_writes_per_day), 0, 0, NULL },
         { "engram", "import", KIND_CHOICE, FIELD(engram_import), 0, 0, imports },
         /* 2^31 rows are 567 GB of the released ones: more than the table has. */
         { "engram", "cache_rows", KIND_UNSIGNED, FIELD(engram_cache_rows), 0, 1U << 31, NULL },
@@ -210,6 +212,8 @@ int config_init(struct config *ret, struct error *err) {
                 .hot_rows = HOT_ROWS_DEFAULT,
                 .host_kv = HOST_KV_DEFAULT,
                 .disk_kv = DISK_KV_DEFAULT,
+                .user_kv = USER_KV_DEFAULT,
+                .disk_writes_per_day = DISK_WRITES_PER_DAY_DEFAULT,
                 .engram_import = ENGRAM_IMPORT_AUTO,
                 .engram_cache_rows = ENGRAM_CACHE_ROWS_DEFAULT,
                 .n_connections_per_uid_max = CONNECTIONS_PER_UID_DEFAULT,

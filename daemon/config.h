@@ -26,6 +26,8 @@ struct config {
         uint64_t device_kv; /* bytes for KV on the device; 0 = no bound */
         unsigned hot_rows;
         uint64_t host_kv, disk_kv;        /* bytes for kept KV; 0 = none */
+        unsigned user_kv;                 /* percent of these for one user */
+        uint64_t disk_writes_per_day;     /* bytes; 0 = no limit */
         enum engram_import engram_import; /* auto or never */
         unsigned engram_cache_rows;
         unsigned n_connections_per_uid_max;

@@ -44,10 +44,14 @@ static int fingerprint(const struct engine *engine, const char *model_dir, struc
 
 static void report(void *context, enum kv_event event, const char *text) {
         (void)context;
-        if (event == KV_EVENT_RECOVERED)
+        if (event == KV_EVENT_RECOVERED || event == KV_EVENT_SHARE)
                 log_info("kept KV: %s", text);
         else
                 log_warning("kept KV: %s", text);
+}
+
+static uint64_t share(uint64_t bytes, unsigned percent) {
+        return bytes / 100 * percent + bytes % 100 * percent / 100;
 }
 
 static int open_store(const struct keeper_options *options, const struct engine *engine,
@@ -60,6 +64,8 @@ static int open_store(const struct keeper_options *options, const struct engine 
                 .page_bytes = (uint32_t)engine_page_bytes(engine),
                 .frontier_bytes_max = (uint32_t)engine_state_bytes(engine),
                 .bytes_max = options->disk_bytes,
+                .owner_bytes_max = share(options->disk_bytes, options->user_percent),
+                .write_bytes_per_day = options->disk_writes_per_day,
                 .report = report,
         };
         return kv_store_open(&config, ret, err);
@@ -85,7 +91,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 return error_set(err, -ENOMEM, "out of memory");
         keeper->parking.bytes_max = options->parked_bytes;
         keeper->pinned_bytes_max =
-                (on_disk ? options->disk_bytes : options->host_bytes) / PINNED_SHARE;
+                share(on_disk ? options->disk_bytes : options->host_bytes, options->user_percent) /
+                PINNED_SHARE;
         int r = 0;
         if (on_disk)
                 r = secret_open(options->state_dir, &key, err);
@@ -96,6 +103,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 .page_bytes = engine_page_bytes(engine),
                 .frontier_bytes = engine_state_bytes(engine),
                 .host_bytes = options->host_bytes,
+                .owner_bytes_max = share(options->host_bytes, options->user_percent),
                 .owner_pinned_bytes_max = keeper->pinned_bytes_max,
                 .notify = options->notify,
                 .context = options->context,
@@ -141,8 +149,9 @@ void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
         if (!keeper)
                 return;
         kv_cache_statistics(keeper->cache, &ret->cache);
-        ret->device_hits = keeper->device_hits;
-        ret->device_reused_tokens = keeper->device_reused_tokens;
+        memcpy(ret->hits, keeper->hits, sizeof(ret->hits));
+        ret->asked_tokens = keeper->asked_tokens;
+        ret->reused_tokens = keeper->reused_tokens;
         ret->n_parked = keeper->parking.n;
         ret->parked_bytes = parking_bytes(&keeper->parking, NULL);
 }

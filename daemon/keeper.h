@@ -22,10 +22,12 @@ struct session;
 
 struct keeper_options {
         const char *model_dir;
-        const char *state_dir; /* "": nothing outlives the process */
-        uint64_t host_bytes;   /* memory for kept KV; 0 = keep nothing */
-        uint64_t disk_bytes;   /* in state_dir; 0 = nothing there */
-        uint64_t parked_bytes; /* on the device, of sequences between two turns */
+        const char *state_dir;        /* "": nothing outlives the process */
+        uint64_t host_bytes;          /* memory for kept KV; 0 = keep nothing */
+        uint64_t disk_bytes;          /* in state_dir; 0 = nothing there */
+        unsigned user_percent;        /* of both that one user may have, 1 to 100 */
+        uint64_t disk_writes_per_day; /* bytes; 0 = no limit */
+        uint64_t parked_bytes;        /* on the device, of sequences between two turns */
         /* A request for which keeper_begin() said -EAGAIN may be ready. Any thread. */
         void (*notify)(void *context);
         void *context;
@@ -67,9 +69,9 @@ bool keeper_drop_parked(struct keeper *keeper, const struct request *except);
 struct keeper_statistics {
         struct kv_cache_statistics cache;
         struct engine_kv_statistics device; /* parked sequences count */
-        uint64_t device_hits;               /* requests that went on with a parked sequence; no
-                                               lookups of the cache */
-        uint64_t device_reused_tokens;
+        /* Requests by the slowest tier that took part, and tokens of their prompts. */
+        uint64_t hits[KV_TIER_DISK + 1];
+        uint64_t asked_tokens, reused_tokens;
         uint64_t n_parked, parked_bytes;
 };
 

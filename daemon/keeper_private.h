@@ -12,6 +12,7 @@ struct keeper {
         struct kv_cache *cache;
         struct parking parking;
         struct session_pins pins;
-        uint64_t pinned_bytes_max; /* of one user */
-        uint64_t device_hits, device_reused_tokens;
+        uint64_t pinned_bytes_max;       /* of one user */
+        uint64_t hits[KV_TIER_DISK + 1]; /* as in the statistics, with the following two */
+        uint64_t asked_tokens, reused_tokens;
 };

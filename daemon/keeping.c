@@ -23,8 +23,12 @@
 static void began(struct request *request, const struct kv_verdict *verdict) {
         uint32_t n = verdict->n_reused,
                  n_prompt_done = n < request->n_prompt ? n : request->n_prompt;
-        if (!request->began)
+        if (!request->began) {
                 request->verdict = *verdict;
+                request->keeper->hits[verdict->tier]++;
+                request->keeper->asked_tokens += request->n_prompt;
+                request->keeper->reused_tokens += n_prompt_done;
+        }
         request->began = true;
         request->n_kept = n;
         if (n_prompt_done > atomic_load(&request->live.n_prompt_done))
@@ -53,8 +57,6 @@ static bool go_on_parked(struct keeper *keeper, struct request *request) {
         parking_take(&keeper->parking, parked, request);
         kv_lease_retry(request->lease);
         request->leased = true;
-        keeper->device_hits++;
-        keeper->device_reused_tokens += verdict.n_reused;
         began(request, &verdict);
         return true;
 }

@@ -82,6 +82,16 @@
 #define HOST_KV_DEFAULT (1ULL << 30)
 #define DISK_KV_DEFAULT (16ULL << 30)
 
+/* Percent of these that one user may have. All: under pressure it is always a user with more than
+ * an equal share who makes room (memory/eviction.h), so a lower limit protects nobody better, and
+ * leaves room unused where one user works alone. */
+#define USER_KV_DEFAULT 100
+
+/* Bytes of kept KV written to disk in a day. The weakest consumer SSDs of 1 TB are warranted for
+ * 200 TB over five years: 110 GB a day, of which this takes less than a third. A busy agent's
+ * thousand turns a day write some 5 GB of V4.1. */
+#define DISK_WRITES_PER_DAY_DEFAULT (32ULL << 30)
+
 /* Room for a label such as "project/agent/run", and bounded because it becomes part of cache keys.
  */
 #define SUBJECT_BYTES_MAX 128

@@ -19,6 +19,7 @@
 #include "daemon/prepare.h"
 #include "daemon/request.h"
 #include "daemon/session_requests.h"
+#include "memory/kv_store.h"
 
 #define TICK_MS 1000
 
@@ -172,6 +173,16 @@ static void tell_model_state(struct server *server, const struct engine_thread_s
 
 static void stop(struct server *server, enum exit_status status);
 
+static void log_kept(struct kv_store *store) {
+        struct kv_store_statistics s;
+        if (!store)
+                return;
+        kv_store_statistics(store, &s);
+        log_info("kept KV: %llu pages, %llu states, %.1f MB, index rebuilt in %.0f ms",
+                 (unsigned long long)s.n_pages, (unsigned long long)s.n_frontiers,
+                 (double)s.value_bytes / 1e6, (double)s.load_ns / (double)NS_PER_MS);
+}
+
 static void model_ready(struct server *server) {
         const struct engine *engine = engine_thread_engine(server->engine);
         log_info("model %s: %.1f MB of weights, context %u, %s", server->model_name,
@@ -182,6 +193,7 @@ static void model_ready(struct server *server) {
                 log_info("model %s: %s", server->model_name, skipped);
         server->sessions.context_tokens = engine_config(engine)->max_positions;
         session_store_attach(&server->sessions, engine_thread_store(server->engine));
+        log_kept(engine_thread_store(server->engine));
         notify_ready(server->model_name, engine_backend_name(engine));
         release_unprepared(server, 0, NULL);
 }
@@ -392,6 +404,8 @@ static int start_engine(struct server *server, struct error *err) {
                         .state_dir = server->config.state_dir,
                         .host_bytes = server->config.host_kv,
                         .disk_bytes = server->config.disk_kv,
+                        .user_percent = server->config.user_kv,
+                        .disk_writes_per_day = server->config.disk_writes_per_day,
                 },
                 .engram = {
                         .state_dir = server->config.state_dir,

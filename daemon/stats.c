@@ -2,6 +2,7 @@
 
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -9,6 +10,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
+#include "memory/kv_store.h"
 #include "proto/message.h"
 
 /* As seekd.proto promises. */
@@ -92,6 +94,81 @@ static void fill_totals(Seekd__V1__StatsResult *result, const struct server *ser
         result->kv_bytes = status.kv_bytes;
 }
 
+static void fill_device(Seekd__V1__KvStats *kv, const struct engine_thread_status *status) {
+        const struct keeper_statistics *kept = &status->kept;
+        kv->device_bytes = kept->device.device_bytes;
+        kv->device_bytes_max = kept->device.device_bytes_max;
+        kv->parked = (uint32_t)kept->n_parked;
+        kv->parked_bytes = kept->parked_bytes;
+        kv->spills = kept->device.spills;
+        kv->rows_gathered = kept->device.rows_gathered;
+        kv->rows_missed = kept->device.rows_missed;
+        kv->gave_way = status->n_gave_way;
+}
+
+static void fill_memory(Seekd__V1__KvStats *kv, const struct keeper_statistics *kept) {
+        kv->host_bytes = kept->cache.host_bytes;
+        kv->host_bytes_max = kept->cache.host_bytes_max;
+        kv->misses = kept->hits[KV_TIER_NONE];
+        kv->device_hits = kept->hits[KV_TIER_DEVICE];
+        kv->host_hits = kept->hits[KV_TIER_HOST];
+        kv->disk_hits = kept->hits[KV_TIER_DISK];
+        kv->asked_tokens = kept->asked_tokens;
+        kv->reused_tokens = kept->reused_tokens;
+        kv->evicted = kept->cache.evicted_nodes;
+        kv->deleted = kept->cache.deleted_values;
+        kv->thinned = kept->cache.thinned;
+        kv->refused = kept->cache.refused_adds;
+        kv->failed_reads = kept->cache.failed_reads;
+}
+
+static void fill_disk(Seekd__V1__KvStats *kv, struct kv_store *store) {
+        struct kv_store_statistics s;
+        if (!store)
+                return;
+        kv_store_statistics(store, &s);
+        kv->on_disk = true;
+        kv->disk_bytes = s.value_bytes;
+        kv->disk_bytes_max = s.bytes_max;
+        kv->disk_file_bytes = s.file_bytes;
+        kv->disk_pages = s.n_pages;
+        kv->disk_states = s.n_frontiers;
+        kv->disk_sessions = s.n_sessions;
+        kv->disk_written_bytes = s.written_bytes;
+        kv->disk_read_bytes = s.read_bytes;
+        kv->day_bytes = s.day_bytes;
+        kv->day_bytes_max = s.write_bytes_per_day;
+        kv->suspended = s.suspended ? strerror(-s.suspended_by) : (char *)(uintptr_t) "";
+        kv->quarantined = s.quarantined_values;
+        kv->moved_aside = s.moved_aside;
+        kv->load_ms = (double)s.load_ns / (double)NS_PER_MS;
+}
+
+static void fill_kv(Seekd__V1__KvStats *kv, const struct server *server) {
+        struct engine_thread_status status;
+        engine_thread_status(server->engine, &status);
+        fill_device(kv, &status);
+        fill_memory(kv, &status.kept);
+        fill_disk(kv, engine_thread_store(server->engine));
+}
+
+/* False: nothing is counted. */
+static bool fill_engram(Seekd__V1__EngramStats *engram, const struct server *server) {
+        struct engram_fetch_stats s;
+        const struct engram *source = engine_thread_engram(server->engine);
+        if (!source || !engram_statistics(source, &s))
+                return false;
+        engram->rows_requested = s.n_requested;
+        engram->rows_cached = s.n_cached;
+        engram->rows_resident = s.n_resident;
+        engram->rows_read = s.n_read;
+        engram->rows_prefetched = s.n_prefetched;
+        engram->rows_damaged = s.n_damaged;
+        engram->late = s.n_late;
+        engram->late_ms = (double)s.late_ns / (double)NS_PER_MS;
+        return true;
+}
+
 uint8_t *stats_pack(const struct server *server, const struct connection *asker,
                     uint32_t request_id, size_t *ret_n) {
         struct listing *listing = calloc(1, sizeof(*listing));
@@ -109,6 +186,14 @@ uint8_t *stats_pack(const struct server *server, const struct connection *asker,
         result.n_requests = listing->n_requests;
         result.requests = listing->request_pointers;
         fill_totals(&result, server, now_ns);
+        Seekd__V1__KvStats kv = SEEKD__V1__KV_STATS__INIT;
+        Seekd__V1__EngramStats engram = SEEKD__V1__ENGRAM_STATS__INIT;
+        if (result.model_ready) {
+                fill_kv(&kv, server);
+                result.kv = &kv;
+        }
+        if (fill_engram(&engram, server))
+                result.engram = &engram;
 
         size_t n = message_packed_bytes(&result.base);
         uint8_t *bytes = malloc(n);

@@ -136,8 +136,7 @@ uint64_t kv_cache_pinned_bytes(const struct kv_cache *cache, uint32_t owner);
 
 struct kv_cache_statistics {
         uint64_t n_nodes, host_bytes, host_bytes_max;
-        uint64_t lookups, reused_tokens, asked_tokens;
-        uint64_t host_hits, disk_hits; /* lookups */
+        uint64_t lookups;
         uint64_t evicted_nodes, deleted_values, thinned, refused_adds, failed_reads;
 };
 

@@ -36,6 +36,7 @@ struct kv_owner {
         uint32_t uid;
         uint64_t bytes; /* stored or queued, not doomed */
         uint64_t n_pages, n_frontiers;
+        bool told; /* that it has reached its share */
 };
 
 struct kv_index {

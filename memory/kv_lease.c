@@ -196,7 +196,6 @@ int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, 
         lease->stores = cache->store != NULL;
         start(lease);
         cache->statistics.lookups++;
-        cache->statistics.asked_tokens += n;
         *ret = lease;
         return 0;
 }

@@ -105,10 +105,10 @@ struct kv_store {
         struct kv_purge *purges;
         struct kv_stale *stale;
         uint64_t next_value;
-        uint64_t day, day_bytes;
-        uint64_t accepted, decided; /* items */
-        uint64_t work_since_ns;     /* when the oldest waiting work came; 0 = none */
-        uint64_t retry_ns;          /* while suspended: not before */
+        uint64_t day, day_bytes, day_told; /* day_told: on which KV_EVENT_SPENT was reported */
+        uint64_t accepted, decided;        /* items */
+        uint64_t work_since_ns;            /* when the oldest waiting work came; 0 = none */
+        uint64_t retry_ns;                 /* while suspended: not before */
         bool flush, closing;
         bool busy;        /* the writer has a batch */
         bool fresh_purge; /* not looked at yet */

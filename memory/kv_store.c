@@ -147,27 +147,45 @@ static void begin_day(struct kv_store *store) {
         }
 }
 
+/* A refusal that somebody should hear of, once. */
+struct news {
+        bool day, share;
+};
+
+/* Lock held. Whether `bytes` more of this uid fit all that is limited; then they are charged. */
+static int charge(struct kv_store *store, uint32_t uid, uint64_t bytes, struct news *news) {
+        struct kv_owner *owner = kv_index_owner(&store->index, uid);
+        if (!owner)
+                return -ENOMEM;
+        begin_day(store);
+        if (store->write_bytes_per_day > 0 &&
+            store->day_bytes + bytes > store->write_bytes_per_day) {
+                news->day = store->day_told != store->day;
+                store->day_told = store->day;
+                return -EDQUOT;
+        }
+        if (owner->bytes + bytes > store->owner_bytes_max) {
+                news->share = !owner->told && store->owner_bytes_max < store->bytes_max;
+                owner->told = true;
+                return -EDQUOT;
+        }
+        if (store->index.bytes + bytes > store->bytes_max)
+                return -EDQUOT;
+        kv_index_charge(&store->index, owner, bytes);
+        store->day_bytes += bytes;
+        return 0;
+}
+
 /* Lock held. Takes the item over on success. */
-static int accept(struct kv_store *store, struct kv_item *item) {
+static int accept(struct kv_store *store, struct kv_item *item, struct news *news) {
         if (store->suspended)
                 return -ENOSPC;
         if (item->cost > store->queue_bytes_max - store->queue.bytes && store->queue.bytes > 0)
                 return -EAGAIN;
-        if (item->type == KV_ITEM_VALUE) {
-                uint64_t bytes = item->node->bytes;
-                begin_day(store);
-                if (store->write_bytes_per_day > 0 &&
-                    store->day_bytes + bytes > store->write_bytes_per_day)
-                        return -EDQUOT;
-                struct kv_owner *owner = kv_index_owner(&store->index, item->owner);
-                if (!owner)
-                        return -ENOMEM;
-                if (store->index.bytes + bytes > store->bytes_max ||
-                    owner->bytes + bytes > store->owner_bytes_max)
-                        return -EDQUOT;
-                kv_index_charge(&store->index, owner, bytes);
-                store->day_bytes += bytes;
-        }
+        int r = item->type == KV_ITEM_VALUE ? charge(store, item->owner, item->node->bytes, news)
+                                            : 0;
+        if (r < 0)
+                return r;
         *store->queue.last = item;
         store->queue.last = &item->next;
         store->queue.bytes += item->cost;
@@ -179,11 +197,24 @@ static int accept(struct kv_store *store, struct kv_item *item) {
 static int submit(struct kv_store *store, struct kv_item *item, kv_done *done, void *context) {
         item->done = done;
         item->context = context;
+        struct news news = { 0 };
+        uint32_t owner = item->owner;
         kv_lock(store);
-        int r = accept(store, item);
+        int r = accept(store, item, &news);
         kv_unlock(store);
         if (r < 0)
                 kv_item_free(item);
+        if (news.day)
+                kv_report(
+                        store, KV_EVENT_SPENT,
+                        "kv.mdb: the %llu bytes that may be written in a day are written; nothing "
+                        "more is stored today, reading goes on",
+                        (unsigned long long)store->write_bytes_per_day);
+        if (news.share)
+                kv_report(store, KV_EVENT_SHARE,
+                          "kv.mdb: user %u has the %llu bytes that one user may have; what is new "
+                          "of his takes the place of what is old",
+                          owner, (unsigned long long)store->owner_bytes_max);
         return r;
 }
 
@@ -425,6 +456,7 @@ void kv_store_statistics(struct kv_store *store, struct kv_store_statistics *ret
         ret->queued_bytes = store->queue.bytes;
         ret->day_bytes = store->day_bytes;
         ret->suspended = store->suspended != 0;
+        ret->suspended_by = store->suspended;
         kv_unlock(store);
         ret->file_bytes = fstat(store->data_fd, &st) == 0 ? (uint64_t)st.st_size : 0;
 }

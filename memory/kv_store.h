@@ -40,6 +40,8 @@ enum kv_event {
         KV_EVENT_FULL,          /* disk or map full: nothing is stored until space appears */
         KV_EVENT_FAILED,        /* writing failed in another way; reading goes on */
         KV_EVENT_RECOVERED,     /* storing again after FULL or FAILED */
+        KV_EVENT_SPENT,         /* write_bytes_per_day are written; once a day */
+        KV_EVENT_SHARE,         /* a uid has reached owner_bytes_max; once for each since open */
 };
 
 struct kv_store_config {
@@ -222,6 +224,7 @@ struct kv_store_statistics {
         uint64_t load_ns;            /* checking the file and rebuilding the index */
         bool moved_aside;            /* open found a damaged file */
         bool suspended;              /* not storing: see KV_EVENT_FULL, KV_EVENT_FAILED */
+        int suspended_by;            /* then: a negative errno */
 };
 
 void kv_store_statistics(struct kv_store *store, struct kv_store_statistics *ret);

@@ -149,6 +149,14 @@ void print_stats(const struct seekd_result *result);
 json_t *generation_json(const struct seekd_result *result, const char *text, size_t text_bytes,
                         const uint32_t *tokens, size_t n_tokens);
 
+/* kept_stats.c */
+#define BYTES_TEXT 16
+const char *bytes_text(uint64_t bytes, char ret[BYTES_TEXT]); /* "1.5 GiB"; returns ret */
+void print_kv_stats(const struct seekd_kv_stats *kv);
+void print_engram_stats(const struct seekd_engram_stats *engram);
+json_t *kv_stats_json(const struct seekd_kv_stats *kv);             /* NULL: null */
+json_t *engram_stats_json(const struct seekd_engram_stats *engram); /* NULL: null */
+
 /* progress.c: a line on a terminal that says what is waited for, until text comes. */
 struct progress_line {
         bool enabled;

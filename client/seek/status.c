@@ -73,12 +73,13 @@ static json_t *status_json(const struct seekd_stats *stats, const struct seekd_m
                 json_pack("{s:I, s:I, s:I, s:I}", "connections", (json_int_t)stats->connections,
                           "running", (json_int_t)stats->running, "queued",
                           (json_int_t)stats->queued, "kv_bytes", (json_int_t)stats->kv_bytes);
-        return json_pack("{s:s, s:s, s:f, s:b, s:i, s:o, s:o, s:o, s:o, s:o}", "version",
+        return json_pack("{s:s, s:s, s:f, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "version",
                          stats->version, "backend", stats->backend, "uptime_ms", stats->uptime_ms,
                          "model_ready", stats->model_ready, "load_permille", load_permille, "model",
                          info ? model_json(info) : json_null(), "now", now, "totals",
                          totals_json(stats), "clients", clients_json(stats), "requests",
-                         requests_json(stats));
+                         requests_json(stats), "kv", kv_stats_json(stats->kv), "engram",
+                         engram_stats_json(stats->engram));
 }
 
 static void print_requests(const struct seekd_stats *stats) {
@@ -119,6 +120,10 @@ static int print_status(const struct seekd_stats *stats, const struct seekd_mode
                (unsigned long long)stats->requests_refused,
                (unsigned long long)stats->prompt_tokens,
                (unsigned long long)stats->generated_tokens);
+        if (stats->kv)
+                print_kv_stats(stats->kv);
+        if (stats->engram)
+                print_engram_stats(stats->engram);
         print_requests(stats);
         return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
 }
@@ -170,8 +175,8 @@ const struct command command_status = {
         .name = "status",
         .summary = "what the daemon is doing",
         .help = "usage: seek status [OPTION...]\n\n"
-                "Prints the model, totals, and the running requests of your user (root: of "
-                "all).\n\n"
+                "Prints the model, totals, what is kept in which tier, and the running requests "
+                "of\nyour user (root: of all).\n\n"
                 "  --json             print one JSON object\n"
                 "  --socket PATH      where the daemon listens\n"
                 "  --help             this text\n",

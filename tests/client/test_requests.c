@@ -318,6 +318,10 @@ static void script_questions(struct fake_daemon *daemon) {
         stats.clients = (Seekd__V1__ClientStats *[]){ &client, &client };
         stats.n_requests = 1;
         stats.requests = (Seekd__V1__RequestStats *[]){ &request };
+        Seekd__V1__KvStats kv = SEEKD__V1__KV_STATS__INIT;
+        kv.suspended = (char *)"No space left on device";
+        kv.failed_reads = 3;
+        stats.kv = &kv;
         fake_send(daemon, RECORD_STATS_RESULT, id, &stats.base);
         fake_wait_hang_up(daemon);
 }
@@ -350,6 +354,9 @@ static void questions_are_answered(void **state) {
         assert_int_equal(stats->clients[1]->pid, 42);
         assert_int_equal(stats->requests[0]->phase, SEEKD_PHASE_DECODE);
         assert_int_equal(stats->requests[0]->generated_tokens, 7);
+        assert_string_equal(stats->kv->suspended, "No space left on device");
+        assert_int_equal(stats->kv->failed_reads, 3);
+        assert_null(stats->engram);
         seekd_free(stats);
         seekd_disconnect(client);
         fake_stop(&daemon);

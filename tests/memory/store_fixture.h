@@ -15,7 +15,7 @@ struct fixture {
         struct page_key key;
         struct kv_store_config config;
         struct kv_store *store;
-        unsigned events[KV_EVENT_RECOVERED + 1]; /* reports by kind; atomic */
+        unsigned events[KV_EVENT_SHARE + 1]; /* reports by kind; atomic */
         char last_text[640];
 };
 

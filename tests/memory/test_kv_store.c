@@ -345,6 +345,8 @@ static void budgets_hold(void **state) {
                 n++;
         assert_int_equal(n, 60000 / each);
         assert_int_equal(chain_put(&f, &a, 8 * n, 8, NULL, NULL), -EDQUOT);
+        assert_int_equal(f.events[KV_EVENT_SHARE], 1);
+        assert_non_null(strstr(f.last_text, "user 1000 has the 60000 bytes"));
         uint32_t others = 0;
         while (chain_put(&f, &b, 8 * others, 8, NULL, NULL) == 0)
                 others++;
@@ -356,6 +358,7 @@ static void budgets_hold(void **state) {
         kv_store_delete(f.store, &entry.value, 1);
         assert_int_equal(chain_put(&f, &a, 8 * (n - 1), 8, NULL, NULL), 0);
         assert_int_equal(chain_put(&f, &a, 8 * n, 8, NULL, NULL), -EDQUOT);
+        assert_int_equal(f.events[KV_EVENT_SHARE], 2); /* b as well */
 }
 
 static void the_daily_budget_outlasts_a_restart(void **state) {
@@ -366,6 +369,9 @@ static void the_daily_budget_outlasts_a_restart(void **state) {
         assert_int_equal(chain_put(&f, &a, 0, 8, NULL, NULL), 0);
         assert_int_equal(chain_put(&f, &a, 8, 8, NULL, NULL), 0);
         assert_int_equal(chain_put(&f, &a, 16, 8, NULL, NULL), -EDQUOT);
+        assert_int_equal(chain_put(&f, &a, 16, 8, NULL, NULL), -EDQUOT);
+        assert_int_equal(f.events[KV_EVENT_SPENT], 1);
+        assert_non_null(strstr(f.last_text, "the 40000 bytes"));
         reopen();
         assert_int_equal(chain_put(&f, &a, 16, 8, NULL, NULL), -EDQUOT);
         assert_int_equal(chain_read(&f, &a, 0, 16), 16);
