@@ -2,11 +2,16 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <liburing.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+/* Reads that are waited for together when twice as many are in flight: at 50,000 a second the first
+ * of them waits 80 microseconds longer, about as long as a read takes. */
+#define TOGETHER 4
 
 /* A disk queue is rarely served better by more, and idle threads only cost their stacks. */
 #define THREADS_MAX 32
@@ -20,6 +25,7 @@ struct job {
 
 struct disk_reads {
         int fd;
+        bool direct; /* what is asked of it is never in memory */
         unsigned depth, n_flying;
         struct job *job; /* [depth], by number */
 
@@ -104,17 +110,24 @@ static int start_threads(struct disk_reads *r) {
 
 /* -------- both -------- */
 
+/* The thread is not interrupted for each read that ends; it asks anyhow. Linux 5.19 or later. */
+static int start_ring(struct disk_reads *r) {
+        int failed = io_uring_queue_init(r->depth, &r->ring, IORING_SETUP_COOP_TASKRUN);
+        return failed == -EINVAL ? io_uring_queue_init(r->depth, &r->ring, 0) : failed;
+}
+
 int disk_reads_new(int fd, unsigned depth, enum disk_reads_kind kind, struct disk_reads **ret) {
         assert(depth >= 1 && depth <= DISK_READS_DEPTH_MAX);
         struct disk_reads *r = calloc(1, sizeof(*r));
         if (!r)
                 return -ENOMEM;
         r->fd = fd;
+        r->direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
         r->depth = depth;
         r->job = calloc(depth, sizeof(*r->job));
         int failed = r->job ? 0 : -ENOMEM;
         if (failed == 0 && kind != DISK_READS_THREADS) {
-                failed = io_uring_queue_init(depth, &r->ring, 0);
+                failed = start_ring(r);
                 r->uring = failed == 0;
                 if (failed < 0 && kind == DISK_READS_AUTO)
                         failed = 0;
@@ -170,7 +183,7 @@ void disk_reads_start(struct disk_reads *reads, unsigned number, uint64_t offset
                 return;
         }
         /* What is in memory needs no thread. */
-        int now = read_whole(reads->fd, &reads->job[number], RWF_NOWAIT);
+        int now = reads->direct ? -EAGAIN : read_whole(reads->fd, &reads->job[number], RWF_NOWAIT);
         pthread_mutex_lock(&reads->lock);
         if (now == 0) {
                 reads->finished[reads->n_finished++ % DISK_READS_DEPTH_MAX] = (uint8_t)number;
@@ -198,11 +211,16 @@ static bool is_done(struct disk_reads *r, const struct io_uring_cqe *cqe, struct
         return true;
 }
 
+/* Of many reads, some are waited for together: a system call for each would cost more than it. */
+static unsigned few(const struct disk_reads *r) {
+        return r->n_flying < 2 * TOGETHER ? 1 : TOGETHER;
+}
+
 static unsigned await_uring(struct disk_reads *r, bool wait, struct disk_read *ret, unsigned max) {
         unsigned n = 0;
         do {
                 struct io_uring_cqe *cqe;
-                io_uring_submit_and_wait(&r->ring, wait ? 1 : 0);
+                io_uring_submit_and_wait(&r->ring, wait ? few(r) : 0);
                 while (n < max && io_uring_peek_cqe(&r->ring, &cqe) == 0) {
                         n += is_done(r, cqe, &ret[n]);
                         io_uring_cqe_seen(&r->ring, cqe);

@@ -13,6 +13,12 @@ struct row_cache;
 int row_cache_new(uint64_t n_rows, uint32_t row_bytes, struct row_cache **ret);
 struct row_cache *row_cache_free(struct row_cache *cache); /* NULL-safe, returns NULL */
 
+/* Keys are below 2^63 - 1 in all calls. */
+
+/* Begins to bring what row_cache_find() will look at: to be called for many keys before the first
+ * of them is looked up. */
+void row_cache_expect(const struct row_cache *cache, uint64_t key);
+
 /* The row, and marks it; NULL when it is not there. Valid until the next row_cache_put(). */
 const uint8_t *row_cache_find(struct row_cache *cache, uint64_t key);
 

@@ -15,6 +15,7 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -186,7 +187,18 @@ static int repair(void *userdata, unsigned table, uint64_t row, uint8_t *dest) {
         return 0;
 }
 
-static void open_world(struct world *w, uint64_t cache_rows, enum disk_reads_kind kind,
+/* How rows are read. */
+struct way {
+        enum disk_reads_kind kind;
+        enum engram_fetch_path path;
+};
+static const struct way any = { DISK_READS_AUTO, ENGRAM_FETCH_AUTO };
+
+static bool is_possible(const struct way *way) {
+        return way->kind != DISK_READS_URING || has_uring;
+}
+
+static void open_world(struct world *w, uint64_t cache_rows, const struct way *way,
                        bool with_repair) {
         struct error err = { 0 };
         *w = (struct world){ 0 };
@@ -194,7 +206,11 @@ static void open_world(struct world *w, uint64_t cache_rows, enum disk_reads_kin
                 fail_msg("%s", err.text);
         posix_fadvise(engram_store_fd(w->store), 0, 0, POSIX_FADV_DONTNEED);
         struct engram_fetch_options options = {
-                .cache_rows = cache_rows, .depth = 16, .reads = kind, .userdata = w
+                .cache_rows = cache_rows,
+                .depth = 16,
+                .reads = way->kind,
+                .path = way->path,
+                .userdata = w,
         };
         options.repair = with_repair ? repair : NULL;
         if (engram_fetch_new(w->store, &options, &w->fetch, &err) < 0)
@@ -233,13 +249,13 @@ static void must_be_right(const struct world *w, unsigned table, uint32_t n) {
 }
 
 static void rows_arrive(void **state) {
-        enum disk_reads_kind kind = **(enum disk_reads_kind **)state;
-        if (kind == DISK_READS_URING && !has_uring)
+        const struct way *way = *state;
+        if (!is_possible(way))
                 skip();
         static const uint32_t sizes[] = { 1, 48, 64, 65, 700, 3000 };
         uint64_t x = 2;
         struct world w;
-        open_world(&w, 2000, kind, false); /* a tenth of the rows */
+        open_world(&w, 2000, way, false); /* a tenth of the rows */
         for (unsigned round = 0; round < 60; round++) {
                 uint32_t n = sizes[round % 6];
                 for (unsigned t = 0; t < 2; t++) {
@@ -263,7 +279,10 @@ static void rows_arrive(void **state) {
         engram_fetch_stats(w.fetch, &stats);
         assert_int_equal(stats.n_requested, 2 * 10 * (1 + 48 + 64 + 65 + 700 + 3000));
         assert_true(stats.n_cached > 0 && stats.n_read > 0 && stats.n_prefetched > 0);
-        assert_true(stats.n_cached + stats.n_resident + stats.n_read <= stats.n_requested);
+        assert_true(stats.n_cached + stats.n_read <= stats.n_requested);
+        bool direct = way->path == ENGRAM_FETCH_DIRECT && engram_store_direct_fd(w.store) >= 0;
+        assert_true(!direct || stats.n_resident == 0);
+        assert_true(direct == (strstr(engram_fetch_reads_name(w.fetch), ", direct") != NULL));
         assert_int_equal(stats.n_damaged, 0);
         close_world(&w);
 }
@@ -273,7 +292,7 @@ static void what_was_prefetched_is_cached(void **state) {
         uint64_t x = 3;
         struct world w;
         struct engram_fetch_stats stats;
-        open_world(&w, ROWS, DISK_READS_AUTO, false);
+        open_world(&w, ROWS, &any, false);
         choose(&w, 0, 500, &x);
         engram_fetch_prefetch(w.fetch, 0, w.rows[0], 500);
         do {
@@ -287,6 +306,47 @@ static void what_was_prefetched_is_cached(void **state) {
         must_be_right(&w, 0, 500);
         choose(&w, 1, 5000, &x);
         engram_fetch_prefetch(w.fetch, 1, w.rows[1], 5000); /* freed while they are under way */
+        close_world(&w);
+}
+
+static void rows_in_memory_need_no_thread(void **state) {
+        (void)state;
+        uint64_t x = 6;
+        struct world w;
+        struct engram_fetch_stats stats;
+        struct way way = { DISK_READS_AUTO, ENGRAM_FETCH_BUFFERED };
+        open_world(&w, ROWS, &way, false);
+        choose(&w, 0, 48, &x);
+        choose(&w, 1, 48, &x);
+        uint8_t bytes[ROW_BYTES];
+        for (unsigned t = 0; t < 2; t++)
+                for (unsigned i = 0; i < 48; i++)
+                        assert_int_equal(
+                                pread(engram_store_fd(w.store), bytes, sizeof(bytes),
+                                      (off_t)engram_store_offset(w.store, t, w.rows[t][i])),
+                                sizeof(bytes));
+        struct iovec part = { bytes, sizeof(bytes) };
+        off_t place = (off_t)engram_store_offset(w.store, 1, w.rows[1][47]);
+        if (preadv2(engram_store_fd(w.store), &part, 1, place, RWF_NOWAIT) < 0) {
+                close_world(&w);
+                skip(); /* a file system that cannot say what is in memory */
+        }
+        engram_fetch_prefetch(w.fetch, 0, w.rows[0], 48); /* one table announced, one not */
+        for (unsigned round = 0; round < 2; round++) {
+                for (unsigned t = 0; t < 2; t++) {
+                        memset(w.dest[t], 0x55, 48 * (size_t)ROW_BYTES);
+                        engram_fetch_request(w.fetch, t, w.rows[t], 48, w.dest[t]);
+                        must_be_right(&w, t, 48); /* before it is collected */
+                        assert_int_equal(engram_fetch_collect(w.fetch, t, NULL), 0);
+                }
+                engram_fetch_stats(w.fetch, &stats);
+                assert_int_equal(stats.n_requested, 96 * (round + 1));
+                assert_int_equal(stats.n_cached, 48 + 96 * round);
+                assert_int_equal(stats.n_resident, 96);
+                assert_int_equal(stats.n_read + stats.n_prefetched, 0);
+                assert_int_equal(stats.n_late, 0);
+                assert_int_equal(stats.late_ns, 0);
+        }
         close_world(&w);
 }
 
@@ -306,15 +366,15 @@ static void damage(unsigned table, uint64_t row) {
 }
 
 static void a_damaged_row_fails_by_name_or_is_repaired(void **state) {
-        enum disk_reads_kind kind = **(enum disk_reads_kind **)state;
-        if (kind == DISK_READS_URING && !has_uring)
+        const struct way *way = *state;
+        if (!is_possible(way))
                 skip();
         for (unsigned with_repair = 0; with_repair < 2; with_repair++) {
                 uint64_t x = 4;
                 struct world w;
                 struct error err = { 0 };
                 damage(1, 777);
-                open_world(&w, ROWS, kind, with_repair);
+                open_world(&w, ROWS, way, with_repair);
                 for (unsigned n = 48; n <= 480;
                      n += 432) { /* few, and many: both ways of reading */
                         choose(&w, 0, n, &x);
@@ -351,7 +411,7 @@ static void a_file_that_shrinks_is_an_error_not_a_crash(void **state) {
         struct world w;
         struct stat st;
         struct error err = { 0 };
-        open_world(&w, ROWS, DISK_READS_AUTO, false);
+        open_world(&w, ROWS, &any, false);
         assert_int_equal(stat(path, &st), 0);
         choose(&w, 1, 300, &x); /* the second table lies behind the first */
         char copy[PATH_MAX], command[3 * PATH_MAX];
@@ -368,17 +428,26 @@ static void a_file_that_shrinks_is_an_error_not_a_crash(void **state) {
 
 int main(void) {
         static enum disk_reads_kind uring = DISK_READS_URING, threads = DISK_READS_THREADS;
+        static struct way ways[] = { { DISK_READS_URING, ENGRAM_FETCH_BUFFERED },
+                                     { DISK_READS_URING, ENGRAM_FETCH_DIRECT },
+                                     { DISK_READS_THREADS, ENGRAM_FETCH_BUFFERED },
+                                     { DISK_READS_THREADS, ENGRAM_FETCH_DIRECT } };
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_cache_gives_back_what_was_put),
                 cmocka_unit_test(the_cache_keeps_what_is_used),
                 cmocka_unit_test_prestate(reads_bring_what_the_file_has, &uring),
                 cmocka_unit_test_prestate(reads_bring_what_the_file_has, &threads),
                 cmocka_unit_test(threads_read_where_uring_is_refused),
-                cmocka_unit_test_prestate(rows_arrive, &uring),
-                cmocka_unit_test_prestate(rows_arrive, &threads),
+                cmocka_unit_test_prestate(rows_arrive, &ways[0]),
+                cmocka_unit_test_prestate(rows_arrive, &ways[1]),
+                cmocka_unit_test_prestate(rows_arrive, &ways[2]),
+                cmocka_unit_test_prestate(rows_arrive, &ways[3]),
+                cmocka_unit_test(rows_in_memory_need_no_thread),
                 cmocka_unit_test(what_was_prefetched_is_cached),
-                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &uring),
-                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &threads),
+                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &ways[0]),
+                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &ways[1]),
+                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &ways[2]),
+                cmocka_unit_test_prestate(a_damaged_row_fails_by_name_or_is_repaired, &ways[3]),
                 cmocka_unit_test(a_file_that_shrinks_is_an_error_not_a_crash),
         };
         struct disk_reads *reads;
