@@ -58,10 +58,14 @@ static void give_up(const char *what, int r, const struct error *err) {
 /* -- computing -----------------------------------------------------------------------------------
  */
 
+/* Conversations share nothing: where one is the beginning of another, the longer one's growth thins
+ * the states of both. */
 static struct request *begin(struct power *power, unsigned conversation, uint32_t reached) {
-        struct request *request =
-                ask(&power->reference.conversation[conversation], reached, OWNER, "");
+        char subject[32];
         int r;
+        snprintf(subject, sizeof(subject), "agent %u", conversation);
+        struct request *request =
+                ask(&power->reference.conversation[conversation], reached, OWNER, subject);
         while ((r = keeper_begin(power->machine.keeper, power->machine.engine, request)) == -EAGAIN)
                 sched_yield();
         if (r < 0)
@@ -106,14 +110,14 @@ static void end(struct request *request) {
 /* -- the recorded run ----------------------------------------------------------------------------
  */
 
-/* A turn of one conversation; one that has come to its end begins anew, as a retry does. */
+/* A turn of one conversation, of one that has come to its end when most have. */
 static void one_round(struct power *power, unsigned round) {
         uint32_t *committed = power->committed[round + 1];
         memcpy(committed, power->committed[round], sizeof(power->committed[0]));
         unsigned c = random_between(&power->random, 0, CONVERSATIONS - 1);
-        uint32_t n = power->reference.conversation[c].n;
-        while (committed[c] == n - 1 && round < ROUNDS / 2)
+        while (committed[c] == power->reference.conversation[c].n - 1 && round < ROUNDS / 2)
                 c = (c + 1) % CONVERSATIONS;
+        uint32_t n = power->reference.conversation[c].n;
         struct request *request = begin(power, c, committed[c]);
         uint32_t position = (uint32_t)sequence_position(request->sequence);
         uint32_t target = position + random_between(&power->random, 1, TURN_TOKENS);
