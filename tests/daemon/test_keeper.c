@@ -179,7 +179,7 @@ static void each_tier_gives_the_same_logits(void **state) {
         assert_int_equal(verdict.n_reused, TURN_TOKENS);
         assert_int_equal(verdict.end, PREFIX_END_WHOLE);
         assert_int_equal(statistics(&machine).n_parked, 1); /* instead of the turn before */
-        assert_int_equal(statistics(&machine).device_hits, 1);
+        assert_int_equal(statistics(&machine).hits[KV_TIER_DEVICE], 1);
 
         assert_true(keeper_drop_parked(machine.keeper, NULL));
         assert_logits(&machine, turn(&machine, 1, ALL_TOKENS, &verdict), expected);
