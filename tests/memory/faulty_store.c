@@ -16,7 +16,7 @@ struct kv_store {
         const struct page_key *key;
         uint32_t page_bytes, frontier_bytes;
         uint64_t bytes_max, owner_bytes_max, day_bytes_max, day_bytes;
-        uint64_t bytes, state, next_value;
+        uint64_t bytes, state, next_value, n_collateral;
         struct faulty_store_rates rates;
         struct record *record; /* the first n can be found, n_late more come later */
         size_t n, n_late, capacity;
@@ -51,6 +51,10 @@ void faulty_store_limit(struct kv_store *store, uint64_t owner_bytes_max,
 
 void faulty_store_next_day(struct kv_store *store) {
         store->day_bytes = 0;
+}
+
+uint64_t faulty_store_collateral(const struct kv_store *store) {
+        return store->n_collateral;
 }
 
 void faulty_store_free(struct kv_store *s) {
@@ -213,18 +217,20 @@ static void remove_record(struct kv_store *s, struct record *r) {
         memmove(&s->record[s->n], &s->record[s->n + 1], s->n_late * sizeof(*s->record));
 }
 
-static void delete_tree(struct kv_store *s, struct page_id id) {
+static void delete_tree(struct kv_store *s, struct page_id id, uint64_t value) {
         for (size_t i = 0; i < s->n;) {
                 if (!page_id_equal(&s->record[i].entry.parent, &id)) {
                         i++;
                         continue;
                 }
-                delete_tree(s, s->record[i].entry.id);
+                delete_tree(s, s->record[i].entry.id, value);
                 i = 0;
         }
         struct record *r = find(s, &id);
-        if (r)
-                remove_record(s, r);
+        if (!r)
+                return;
+        s->n_collateral += r->entry.value != value;
+        remove_record(s, r);
 }
 
 static void delete_value(struct kv_store *s, uint64_t value) {
@@ -233,7 +239,7 @@ static void delete_value(struct kv_store *s, uint64_t value) {
                         i++;
                         continue;
                 }
-                delete_tree(s, s->record[i].entry.id);
+                delete_tree(s, s->record[i].entry.id, value);
                 i = 0;
         }
 }
@@ -269,8 +275,10 @@ static const struct record *read_record(struct kv_store *s, const struct page_id
         if (r && !fails(s, s->rates.read) && r->entry.n_tokens == n_tokens &&
             memcmp(r->tokens, tokens, n_tokens * sizeof(*tokens)) == 0)
                 return r;
+        uint64_t before = s->n_collateral;
         if (r)
                 delete_value(s, r->entry.value);
+        s->n_collateral = before; /* damage, nobody's decision */
         return NULL;
 }
 

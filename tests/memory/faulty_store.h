@@ -25,4 +25,6 @@ void faulty_store_limit(struct kv_store *store, uint64_t owner_bytes_max,
 void faulty_store_next_day(struct kv_store *store);
 void faulty_store_write(struct kv_store *store); /* what is late is written now */
 void faulty_store_crash(struct kv_store *store); /* what is late is lost */
+/* Records deleted only because they hung on a value that was. */
+uint64_t faulty_store_collateral(const struct kv_store *store);
 void faulty_store_free(struct kv_store *store);

@@ -62,7 +62,8 @@ struct simulation {
         struct text pinned[N_PINS];
         bool waits;     /* for each read at once: the same steps in every run */
         bool faultless; /* since its start */
-        uint64_t n_leases, n_reused, n_restarts, n_pinned;
+        size_t acting;  /* number of the lease */
+        uint64_t n_leases, n_reused, n_restarts, n_pinned, n_ended;
         struct kv_cache_statistics sum;
 };
 
@@ -71,12 +72,27 @@ static uint32_t draw(struct simulation *s, uint32_t n) {
         return (uint32_t)(s->state >> 33) % n;
 }
 
+/* One that is parked gives way to the one that acts. */
+static bool end_parked(void *context) {
+        struct simulation *s = context;
+        for (size_t i = 0; i < N_LEASES; i++)
+                if (i != s->acting && s->lease[i] && s->running[i].ready &&
+                    s->running[i].parked_until > s->step) {
+                        s->lease[i] = kv_lease_end(s->lease[i]);
+                        s->n_ended++;
+                        return true;
+                }
+        return false;
+}
+
 static void open_cache(struct simulation *s) {
         s->cache = kept_open(&(struct kv_cache_config){
                 .host_bytes = HOST_BYTES,
                 .owner_bytes_max = s->seed % 3 == 0 ? HOST_BYTES / 2 : 0,
                 .owner_pinned_bytes_max = PINNED_BYTES_MAX,
                 .store = s->store,
+                .end_lease = end_parked,
+                .end_lease_context = s,
         });
 }
 
@@ -123,12 +139,25 @@ static void go_on(struct simulation *s, size_t i) {
                 r->position = kv_lease_verdict(s->lease[i])->n_reused;
                 s->n_reused += r->position > 0;
                 r->ready = true;
+                if (draw(s, 2)) /* copied */
+                        kv_lease_release_frontier(s->lease[i]);
         }
+        if (draw(s, 8) == 0)
+                kv_lease_retry(s->lease[i]);
         uint32_t left = t->n - r->position;
         r->position += left > 0 ? 1 + draw(s, left) : 0;
         bool last = r->position == t->n;
         kept_extend(s->lease[i], t->owner, t->subject, t->ids, r->position, last || draw(s, 3) == 0,
                     last || draw(s, 2));
+}
+
+static void look(struct simulation *s) {
+        const struct text *t = &s->text[draw(s, N_TEXTS)];
+        struct kv_verdict verdict;
+        if (t->n == 0)
+                return;
+        assert_int_equal(kv_cache_look(s->cache, t->owner, t->subject, t->ids, t->n, &verdict), 0);
+        assert_true(verdict.n_reused < t->n);
 }
 
 static void pin(struct simulation *s) {
@@ -242,13 +271,14 @@ static void check(struct simulation *s) {
         struct kv_store_statistics disk;
         kv_store_statistics(s->store, &disk);
         assert_true(disk.value_bytes <= disk.bytes_max);
+        assert_int_equal(faulty_store_collateral(s->store), 0);
 }
 
 /* -- one step ------------------------------------------------------------------------------------
  */
 
 static void act(struct simulation *s) {
-        size_t i = draw(s, N_LEASES);
+        size_t i = s->acting = draw(s, N_LEASES);
         struct running *r = &s->running[i];
         uint32_t what = draw(s, 2000);
         struct shares before;
@@ -259,12 +289,16 @@ static void act(struct simulation *s) {
                 change_faults(s);
         else if (what < 40)
                 pin(s);
+        else if (what < 50)
+                look(s);
         else if (what < 60)
                 faulty_store_write(s->store);
         else if (!s->lease[i])
                 begin(s, i);
         else if (r->parked_until > s->step)
                 return;
+        else if (what < 100 && r->ready)
+                kv_lease_flush(s->lease[i]);
         else if (what < 200) /* waits for a tool */
                 r->parked_until = s->step + draw(s, draw(s, 10) ? 40 : 1000);
         else if (what < 700) /* wherever it is, a read in flight or a state not written yet */
@@ -293,12 +327,13 @@ static void simulate(uint64_t seed, uint64_t n_steps) {
         end_all(s);
         close_cache(s);
         printf("  %llu leases, %llu went on from something; %llu restarts, %llu pins, "
-               "%llu evicted, %llu deleted, %llu thinned, %llu refused, %llu failed reads\n",
+               "%llu leases ended for others, %llu evicted, %llu deleted, %llu thinned, "
+               "%llu refused, %llu failed reads\n",
                (unsigned long long)s->n_leases, (unsigned long long)s->n_reused,
                (unsigned long long)s->n_restarts, (unsigned long long)s->n_pinned,
-               (unsigned long long)s->sum.evicted_nodes, (unsigned long long)s->sum.deleted_values,
-               (unsigned long long)s->sum.thinned, (unsigned long long)s->sum.refused_adds,
-               (unsigned long long)s->sum.failed_reads);
+               (unsigned long long)s->n_ended, (unsigned long long)s->sum.evicted_nodes,
+               (unsigned long long)s->sum.deleted_values, (unsigned long long)s->sum.thinned,
+               (unsigned long long)s->sum.refused_adds, (unsigned long long)s->sum.failed_reads);
         assert_true(s->n_reused > s->n_leases / 20);
         faulty_store_free(s->store);
         free(s);
