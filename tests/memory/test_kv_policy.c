@@ -88,16 +88,19 @@ static void a_user_beyond_his_limit_makes_room_for_himself(void **state) {
 static void a_flood_takes_no_more_than_a_share_of_the_disk(void **state) {
         (void)state;
         for (int limited = 0; limited < 2; limited++) {
-                struct kv_store *store = new_store(100 * PROMPT_BYTES);
+                struct kv_store *store = new_store(300 * PROMPT_BYTES);
                 struct kv_cache *cache = open_cache(store, 4 * PROMPT_BYTES);
-                faulty_store_limit(store, limited ? 45 * PROMPT_BYTES : 0, 0);
-                for (uint32_t i = 0; i < 30; i++)
+                /* Within the limit, and with it more than a share of three. */
+                uint32_t n = limited ? 114 : 90;
+                faulty_store_limit(store, limited ? 120 * PROMPT_BYTES : 0, 0);
+                for (uint32_t i = 0; i < n; i++)
                         remember(cache, 1, i);
-                for (uint32_t i = 100; i < 300; i++)
+                remember(cache, 3, 0);
+                for (uint32_t i = 100; i < 700; i++)
                         remember(cache, 2, i);
-                for (uint32_t i = 0; i < 30; i++)
+                for (uint32_t i = 0; i < n; i++)
                         assert_int_equal(reused(cache, 1, i), PROMPT);
-                assert_int_equal(reused(cache, 2, 299), PROMPT);
+                assert_int_equal(reused(cache, 2, 699), PROMPT);
                 assert_int_equal(reused(cache, 2, 100), 0);
                 kv_cache_close(cache);
                 faulty_store_free(store);
@@ -267,7 +270,7 @@ static void states_that_others_need_are_not_thinned(void **state) {
         (void)state;
         static uint32_t ids[TURNS * TURN_TOKENS + 1], other[TURNS * TURN_TOKENS + 1];
         struct kv_cache *cache = open_cache(NULL, 1 << 20);
-        const uint32_t branch = 8 * TURN_TOKENS, twice = 5 * TURN_TOKENS, aside = 6 * TURN_TOKENS;
+        const uint32_t branch = 7 * TURN_TOKENS, twice = 5 * TURN_TOKENS, aside = 6 * TURN_TOKENS;
         for (uint32_t i = 0; i <= TURNS * TURN_TOKENS; i++)
                 other[i] = ids[i] = 100 + i;
         turns(cache, ids, 0, 6);
@@ -283,8 +286,29 @@ static void states_that_others_need_are_not_thinned(void **state) {
         assert_int_equal(kept_ask(cache, 1, NULL, ids, twice + 1).n_reused, twice);
         assert_int_equal(kept_ask(cache, 1, NULL, ids, branch + 1).n_reused, branch);
         assert_int_equal(kept_ask(cache, 1, NULL, other, aside + 21).n_reused, aside + 20);
-        assert_true(kept_ask(cache, 1, NULL, ids, 7 * TURN_TOKENS + 1).n_reused < 7 * TURN_TOKENS);
+        assert_true(kept_ask(cache, 1, NULL, ids, 9 * TURN_TOKENS + 1).n_reused < 9 * TURN_TOKENS);
         kv_cache_close(cache);
+}
+
+/* The number of uses is not on disk, the tree is. */
+static void after_a_restart_states_where_chains_part_are_not_thinned(void **state) {
+        (void)state;
+        static uint32_t ids[TURNS * TURN_TOKENS + 1], other[10 * TURN_TOKENS];
+        struct kv_store *store = new_store(1 << 20);
+        struct kv_cache *cache = open_cache(store, 1 << 20);
+        const uint32_t branch = 7 * TURN_TOKENS;
+        for (uint32_t i = 0; i <= TURNS * TURN_TOKENS; i++)
+                ids[i] = 100 + i;
+        memcpy(other, ids, sizeof(other));
+        other[branch + 1] = 3;
+        turns(cache, ids, 0, 10);
+        kept_remember(cache, 1, NULL, other, branch + 200);
+        kv_cache_close(cache);
+        cache = open_cache(store, 1 << 20);
+        turns(cache, ids, 10, TURNS);
+        assert_int_equal(kept_ask(cache, 1, NULL, ids, branch + 1).n_reused, branch);
+        kv_cache_close(cache);
+        faulty_store_free(store);
 }
 
 int main(void) {
@@ -300,6 +324,7 @@ int main(void) {
                 cmocka_unit_test(an_extent_stays_while_one_of_its_pages_is_needed),
                 cmocka_unit_test(a_long_session_keeps_few_states_and_can_go_back_anywhere),
                 cmocka_unit_test(states_that_others_need_are_not_thinned),
+                cmocka_unit_test(after_a_restart_states_where_chains_part_are_not_thinned),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
