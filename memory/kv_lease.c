@@ -223,17 +223,23 @@ static bool attach(struct kv_lease *lease) {
         return all && lease->frontier->data;
 }
 
-/* The first node that could not be read is no more, with all that hangs on it. */
+/* The first node that could not be read is no more, with all that hangs on it. Should it be on disk
+ * again by now, computed anew while the read was waiting, it goes all the same: whatever the reason
+ * was, the next read is of something else. */
 static void forget_unread(struct kv_lease *lease) {
+        struct kv_cache *cache = lease->cache;
         struct prefix_node *bad = lease->frontier;
+        struct kv_entry entry;
         for (uint32_t i = lease->n_pages; i > 0; i--)
                 if (!lease->page[i - 1]->data)
                         bad = lease->page[i - 1];
-        lease->cache->statistics.failed_reads++;
-        prefix_pin(&lease->cache->prefix, bad); /* so that it is still there */
+        cache->statistics.failed_reads++;
+        if (kv_store_find(cache->store, &bad->id, &entry))
+                kv_store_delete(cache->store, &entry.value, 1);
+        prefix_pin(&cache->prefix, bad); /* so that it is still there */
         let_go(lease);
-        prefix_unpin(&lease->cache->prefix, bad);
-        prefix_lose(&lease->cache->prefix, bad);
+        prefix_unpin(&cache->prefix, bad);
+        prefix_lose(&cache->prefix, bad);
 }
 
 bool kv_lease_ready(struct kv_lease *lease) {

@@ -31,9 +31,9 @@ static int put_frontier(struct kv_lease *lease, void *what) {
         return kv_store_put_frontier(lease->cache->store, what, NULL, NULL);
 }
 
+/* Also what was on disk when the store was asked last: it may be no longer. */
 static void mark_sent(struct kv_lease *lease, struct prefix_node *node) {
-        if (node->disk == PREFIX_NOT_STORED)
-                prefix_set_disk(&lease->cache->prefix, node, PREFIX_SENT);
+        prefix_set_disk(&lease->cache->prefix, node, PREFIX_SENT);
 }
 
 /* Pages [n_written, n_written + n) as one extent. */
@@ -191,6 +191,7 @@ static void drop_passing(struct kv_lease *lease) {
         bool last_is_safe = !lease->stores || (last && kv_cache_is_stored(cache, last));
         if (before && last_is_safe && !prefix_in_use(before) && before->hits == 0)
                 kv_cache_discard(cache, before);
+        prefix_tidy(&cache->prefix, last); /* the disk may have lost it */
         lease->outdated = lease->passing;
         lease->has_outdated = lease->has_passing;
         lease->has_passing = false;

@@ -320,7 +320,8 @@ void prefix_lose(struct prefix *prefix, struct prefix_node *top) {
         struct prefix_node *parent = top->parent;
         for (struct prefix_node *at = first_leaf(top), *next; at; at = next) {
                 next = next_up(top, at);
-                prefix_set_disk(prefix, at, PREFIX_NOT_STORED);
+                if (at->disk == PREFIX_STORED)
+                        prefix_set_disk(prefix, at, PREFIX_NOT_STORED);
                 if (is_empty(at))
                         forget_one(prefix, at);
         }

@@ -128,9 +128,9 @@ void prefix_set_disk(struct prefix *prefix, struct prefix_node *node, enum prefi
 /* Forgets a node and what hangs on it. Nothing of it may be in use. */
 void prefix_forget(struct prefix *prefix, struct prefix_node *node);
 
-/* The disk has lost a node, and what hangs on it with it. What has no bytes in memory either is
- * forgotten, but nodes in use stay, without bytes: as if never kept, until they are filled again.
- */
+/* The disk has lost a node, and what hangs on it with it; what was only sent may still come. What
+ * has no bytes in memory either is forgotten, but nodes in use stay, without bytes: as if never
+ * kept, until they are filled again. */
 void prefix_lose(struct prefix *prefix, struct prefix_node *node);
 
 /* Forgets a node, and those before it, as far as nothing is kept of them, hangs on them or needs

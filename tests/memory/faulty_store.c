@@ -264,8 +264,10 @@ bool kv_store_find(struct kv_store *s, const struct page_id *id, struct kv_entry
 }
 
 void kv_store_each(struct kv_store *s, void (*visit)(void *, const struct kv_entry *), void *ctx) {
+        pthread_mutex_lock(&s->lock);
         for (size_t i = 0; i < s->n; i++)
                 visit(ctx, &s->record[i].entry);
+        pthread_mutex_unlock(&s->lock);
 }
 
 /* What fails is quarantined: the whole value. */
