@@ -44,25 +44,34 @@ static unsigned n_holders(const struct runner *runner) {
         return n;
 }
 
-/* The youngest one that holds a sequence; of those whose clients have not read since `paused_ns`
- * when that is not 0. NULL: none. */
-static struct request *youngest(const struct runner *runner, uint64_t paused_ns) {
-        for (size_t i = runner->n_requests; i > 0; i--) {
-                struct request *request = runner->requests[i - 1];
-                bool paused = request->paused_ns != 0 && request->paused_ns <= paused_ns;
-                if (request->sequence && (paused || paused_ns == 0))
-                        return request;
+/* True: its client has not read since `paused_ns` (0 = never mind). */
+static bool is_paused(const struct request *request, uint64_t paused_ns) {
+        return request->paused_ns != 0 && request->paused_ns <= paused_ns;
+}
+
+/* Which one of those that hold a sequence gives it up first: of the lowest class the youngest. With
+ * `paused_ns`, of those only that are paused. NULL: none. */
+static struct request *first_to_leave(const struct runner *runner, uint64_t paused_ns) {
+        struct request *first = NULL;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                struct request *request = runner->requests[i];
+                if (!request->sequence || (paused_ns != 0 && !is_paused(request, paused_ns)))
+                        continue;
+                if (!first || runner_item(request).class >= runner_item(first).class)
+                        first = request;
         }
-        return NULL;
+        return first;
 }
 
 /* -- who starts ----------------------------------------------------------------------------------
  */
 
-static uint64_t promised(const struct runner *runner) {
+/* Without those that are paused since `paused_ns`. */
+static uint64_t promised(const struct runner *runner, uint64_t paused_ns) {
         uint64_t bytes = 0;
         for (size_t i = 0; i < runner->n_requests; i++)
-                bytes += runner->requests[i]->device_bytes;
+                if (!is_paused(runner->requests[i], paused_ns))
+                        bytes += runner->requests[i]->device_bytes;
         return bytes;
 }
 
@@ -80,16 +89,15 @@ static void clear(struct runner *runner, uint64_t bytes, const struct request *e
 static bool make_room(struct runner *runner, const struct request *request, uint64_t bytes,
                       uint64_t now_ns) {
         uint64_t bytes_max = runner->plan.device_bytes;
+        uint64_t paused_ns = now_ns - PAUSED_LEAVES_MS * NS_PER_MS;
         if (bytes_max == 0)
                 return true;
-        struct request *paused;
-        while (promised(runner) + bytes > bytes_max) {
-                paused = youngest(runner, now_ns - PAUSED_LEAVES_MS * NS_PER_MS);
-                if (!paused)
-                        return false;
-                give_way(runner, paused);
-        }
-        while (promised(runner) + bytes + keeper_parked_bytes(runner->keeper, request) > bytes_max)
+        if (promised(runner, paused_ns) + bytes > bytes_max)
+                return false;
+        while (promised(runner, 0) + bytes > bytes_max)
+                give_way(runner, first_to_leave(runner, paused_ns));
+        while (promised(runner, 0) + bytes + keeper_parked_bytes(runner->keeper, request) >
+               bytes_max)
                 if (!keeper_drop_parked(runner->keeper, request))
                         break;
         /* What is known of it goes to the device first, whether it is restored or computed. */
@@ -200,9 +208,9 @@ static bool lend(struct runner *runner) {
 void admission_make_room(struct runner *runner, const struct error *err, uint64_t now_ns) {
         if (keeper_drop_parked(runner->keeper, NULL) || lend(runner))
                 return;
-        struct request *request = youngest(runner, now_ns);
+        struct request *request = first_to_leave(runner, now_ns);
         if (!request)
-                request = youngest(runner, 0);
+                request = first_to_leave(runner, 0);
         if (n_holders(runner) == 1) {
                 log_error("a request alone does not fit the device: %s", err->text);
                 fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_TOO_LARGE, err->text, now_ns);

@@ -6,9 +6,10 @@
  * sequences give up their room first, then requests whose clients do not read.
  *
  * What is promised counts on pages being lent, and they cannot be while leases hold all of the
- * host's memory. Then the youngest request gives way: its state is kept, its sequence freed. It
- * begins again from there, with the same tokens, when one that went before it has ended: the oldest
- * one never waits, so all come to their end. Engine thread. */
+ * host's memory. Then one request gives way, of the lowest class the youngest: its state is kept,
+ * its sequence freed. It begins again from there, with the same tokens, when another one has ended:
+ * between two ends each gives way once at most, and the last one that is left fits, or ends with an
+ * error. So all come to their end. Engine thread. */
 #pragma once
 
 #include <stddef.h>

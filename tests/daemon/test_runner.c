@@ -288,6 +288,24 @@ static void the_youngest_gives_way_and_goes_on_later(void **state) {
         assert_true(world->runner.n_gave_way <= 6 * 4);
 }
 
+static void the_lowest_class_gives_way_first(void **state) {
+        struct world *world = *state;
+        bound(world, 0, 400);
+        generate_as(world, &world->clients[0], SEEKD__V1__CLASS__CLASS_BACKGROUND, 0, 100, 200);
+        generate(world, &world->clients[1], 1, 100, 200);
+        generate(world, &world->clients[2], 2, 100, 50);
+        for (unsigned turn = 0; world->runner.n_gave_way == 0; turn++) {
+                assert_true(turn < 1000);
+                runner_turn(&world->runner, false);
+        }
+        assert_null(world->clients[0].request->sequence);
+        assert_non_null(world->clients[2].request->sequence);
+        run_until_idle(world, 3);
+        assert_as_alone(&world->clients[0], 0, 100, 200);
+        assert_as_alone(&world->clients[1], 1, 100, 200);
+        assert_as_alone(&world->clients[2], 2, 100, 50);
+}
+
 static void one_that_is_too_large_alone_ends_alone(void **state) {
         struct world *world = *state;
         bound(world, 0, 150);
@@ -339,6 +357,7 @@ int main(void) {
                 WORLD_TEST(those_that_do_not_fit_wait_in_order),
                 WORLD_TEST(what_was_promised_is_there),
                 WORLD_TEST(the_youngest_gives_way_and_goes_on_later),
+                WORLD_TEST(the_lowest_class_gives_way_first),
                 WORLD_TEST(one_that_is_too_large_alone_ends_alone),
                 WORLD_TEST(clients_that_do_not_read_leave_their_memory_to_others),
         };

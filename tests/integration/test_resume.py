@@ -5,6 +5,7 @@ that they give when everything is computed."""
 import json
 import os
 import random
+import re
 import signal
 import unittest
 
@@ -94,6 +95,54 @@ class Verdict(harness.DaemonTest):
         self.assertEqual(first["usage"]["cached_tokens"], 0)
         self.assertGreaterEqual(again["usage"]["cached_tokens"], again["usage"]["prompt_tokens"] - 128)
         self.assertEqual(first["tokens"], again["tokens"])
+
+
+class Device(harness.DaemonTest):
+    """Memory on the device for one long request and a half."""
+
+    CONFIG = "[memory]\ndevice_kv = 96K\nhot_rows = 8\n"
+    TEXT = "a line of text\n" * 120
+
+    def answer(self, server, text, *arguments):
+        run = server.seek("complete", "--json", "--temperature", "1", "--seed", "1", *arguments, stdin=text.encode())
+        self.assertEqual(run.returncode, 0, run.stderr.decode() + server.log())
+        return json.loads(run.stdout)
+
+    def with_plenty(self, texts, n_max):
+        server = self.ready_daemon(config=NOTHING_KEPT)
+        expected = [self.answer(server, text, "--max-tokens", str(n_max))["tokens"] for text in texts]
+        server.stop()
+        os.remove(server.log_path)
+        return expected
+
+    def test_what_stands_on_the_device_goes_on_there(self):
+        expected = self.with_plenty([self.TEXT], 12)
+        server = self.ready_daemon(config=self.CONFIG)
+        begin = self.answer(server, self.TEXT[:900], "--max-tokens", "1")
+        whole = self.answer(server, self.TEXT, "--max-tokens", "12")
+        self.assertEqual(whole["cache"]["tier"], "device", whole["cache"])
+        self.assertEqual(whole["usage"]["cached_tokens"], begin["usage"]["prompt_tokens"])
+        self.assertEqual([whole["tokens"]], expected)
+
+    def test_requests_that_do_not_fit_together_wait_for_each_other(self):
+        texts = [f"{i}\n{self.TEXT}" for i in range(6)]
+        expected = self.with_plenty(texts, 24)
+        server = self.ready_daemon(config=self.CONFIG)
+        clients = [server.start_seek("complete", "--json", "--temperature", "1", "--seed", "1", "--max-tokens", "24",
+                                     stdin=text.encode()) for text in texts]
+        for client, tokens in zip(clients, expected):
+            out, err = client.communicate(timeout=harness.PATIENCE_S)
+            self.assertEqual(client.returncode, 0, err)
+            self.assertEqual(json.loads(out)["tokens"], tokens)
+
+    def test_what_can_never_fit_is_refused_with_what_would(self):
+        server = self.ready_daemon(config="[memory]\ndevice_kv = 64K\nhot_rows = 8\n")
+        run = server.seek("complete", "--max-tokens", "1", stdin=(self.TEXT * 8).encode())
+        self.assertNotEqual(run.returncode, 0)
+        found = re.search(r"prompt: (\d+) tokens do not fit .*device_kv.* at most (\d+) ", run.stderr.decode())
+        self.assertTrue(found, run.stderr)
+        self.assertLess(int(found[2]), int(found[1]))
+        self.answer(server, "a line of text\n")
 
 
 if __name__ == "__main__":
