@@ -7,16 +7,11 @@
 /* after the four above */
 #include <cmocka.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/error.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
 #include "engine/text_stream.h"
-#include "proto/message.h"
-#include "proto/token_delta.h"
+#include "proto/record_types.h"
 
 static void take_back(void *userdata, struct request *request) {
         struct world *world = userdata;
@@ -42,43 +37,10 @@ void world_init(struct world *world, struct engine *engine, struct keeper *keepe
         assert_int_equal(runner_init(&world->runner), 0);
 }
 
-static void disconnect(struct client *client) {
-        if (!client->outlet.channel)
-                return;
-        outlet_deinit(&client->outlet);
-        channel_close(&client->client_side);
-        channel_close(&client->daemon_side);
-        close(client->sockets[0]);
-        close(client->sockets[1]);
-}
-
 void world_deinit(struct world *world) {
         runner_deinit(&world->runner);
         for (size_t i = 0; i < CLIENTS_MAX; i++)
-                disconnect(&world->clients[i]);
-}
-
-static void connect_client(struct client *client) {
-        struct channel_options options = {
-                .d_data_bytes = REGION_DATA_BYTES_MIN,
-                .c_data_bytes = REGION_DATA_BYTES_MIN,
-                .session_id = 1,
-                .generation = 1,
-                .message_bytes_max = 1 << 20,
-        };
-        struct error err = { 0 };
-        struct frame welcome = { .kind = FRAME_WELCOME };
-        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, client->sockets), 0);
-        assert_int_equal(
-                channel_open(&client->daemon_side, client->sockets[0], &options, welcome.fds, &err),
-                0);
-        welcome.welcome.session_id = 1;
-        welcome.welcome.generation = 1;
-        assert_int_equal(
-                channel_attach(&client->client_side, client->sockets[1], &welcome, 1 << 20, &err),
-                0);
-        frame_close_fds(&welcome);
-        assert_int_equal(outlet_init(&client->outlet, &client->daemon_side), 0);
+                client_disconnect(&world->clients[i]);
 }
 
 uint32_t prompt_id(uint32_t seed, uint32_t i) {
@@ -88,7 +50,7 @@ uint32_t prompt_id(uint32_t seed, uint32_t i) {
 void generate_as(struct world *world, struct client *client, Seekd__V1__Class class, uint32_t seed,
                  uint32_t n_prompt, uint32_t n_max) {
         if (!client->outlet.channel)
-                connect_client(client);
+                client_connect(client);
         struct request *request = request_new(NULL, &client->outlet, RECORD_GENERATE, 7);
         assert_non_null(request);
         request->slot = 0;
@@ -111,37 +73,6 @@ void generate_as(struct world *world, struct client *client, Seekd__V1__Class cl
 void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
               uint32_t n_max) {
         generate_as(world, client, SEEKD__V1__CLASS__CLASS_TURN, seed, n_prompt, n_max);
-}
-
-void receive(struct client *client) {
-        struct error err = { 0 };
-        struct channel_message message;
-        channel_turn(&client->client_side);
-        for (int r; (r = channel_receive(&client->client_side, &message, &err)) != CHANNEL_EMPTY;) {
-                assert_true(r >= 0);
-                if (r == CHANNEL_BUDGET) {
-                        channel_turn(&client->client_side);
-                        continue;
-                }
-                if (message.type == RECORD_DONE) {
-                        struct arena arena = { 0 };
-                        const ProtobufCMessage *done;
-                        assert_int_equal(message_unpack(RECORD_DONE, message.bytes, message.n_bytes,
-                                                        &arena, &done, &err),
-                                         0);
-                        client->finish_reason = (int)((const Seekd__V1__Done *)done)->finish_reason;
-                        arena_deinit(&arena);
-                        continue;
-                }
-                assert_int_equal(message.type, RECORD_TOKENS);
-                struct token_view view;
-                for (size_t at = 0;
-                     token_delta_next(message.bytes, message.n_bytes, &at, &view) == 1;)
-                        if (!(view.delta.flags & TOKEN_FLAG_TEXT_ONLY)) {
-                                assert_true(client->n_ids < GENERATED_MAX);
-                                client->ids[client->n_ids++] = view.delta.id;
-                        }
-        }
 }
 
 void run_until_idle(struct world *world, size_t n_clients) {

@@ -5,29 +5,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/outlet.h"
 #include "daemon/runner.h"
-#include "proto/channel.h"
 #include "proto/seekd.pb-c.h"
+#include "tests/daemon/ring_client.h"
 
 struct engine;
 struct keeper;
-struct request;
 
-#define CLIENTS_MAX   8
-#define GENERATED_MAX 4096
-
-/* A client: both ends of its rings, and what it received. */
-struct client {
-        int sockets[2];
-        struct channel daemon_side, client_side;
-        struct outlet outlet;
-        struct request *request;
-        uint32_t ids[GENERATED_MAX];
-        size_t n_ids;
-        int finish_reason; /* 0 = no Done yet */
-        bool given_back;
-};
+#define CLIENTS_MAX 8
 
 struct world {
         struct engine *engine;
@@ -48,9 +33,6 @@ void generate_as(struct world *world, struct client *client, Seekd__V1__Class cl
                  uint32_t n_prompt, uint32_t n_max);
 void generate(struct world *world, struct client *client, uint32_t seed, uint32_t n_prompt,
               uint32_t n_max);
-
-/* Reads what the client has got so far. */
-void receive(struct client *client);
 
 /* Turns until nothing is left to do; the first n_clients read. */
 void run_until_idle(struct world *world, size_t n_clients);
