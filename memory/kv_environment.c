@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -130,10 +131,20 @@ static int open_env(struct kv_store *store, const char *folder, struct error *er
         return error_set(err, kv_errno(r), "%s: %s", path, mdb_strerror(r));
 }
 
+/* Whether the address space has room for a map of that size beside the present one. LMDB unmaps first
+ * and maps then; if that fails, its next transaction reads where nothing is mapped. */
+static bool can_map(int fd, uint64_t bytes) {
+        void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+        if (map == MAP_FAILED)
+                return false;
+        munmap(map, bytes);
+        return true;
+}
+
 int kv_environment_grow(struct kv_store *store) {
         uint64_t limit = 2 * store->bytes_max + 2 * MAP_BYTES_MIN;
         uint64_t wanted = store->map_bytes + store->map_bytes / 4;
-        if (wanted > limit)
+        if (wanted > limit || !can_map(store->data_fd, wanted))
                 return -ENOSPC;
         pthread_mutex_lock(&store->map);
         int r = mdb_env_set_mapsize(store->env, wanted);
