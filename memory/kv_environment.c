@@ -131,8 +131,8 @@ static int open_env(struct kv_store *store, const char *folder, struct error *er
         return error_set(err, kv_errno(r), "%s: %s", path, mdb_strerror(r));
 }
 
-/* Whether the address space has room for a map of that size beside the present one. LMDB unmaps first
- * and maps then; if that fails, its next transaction reads where nothing is mapped. */
+/* Whether the address space has room for a map of that size beside the present one. LMDB unmaps
+ * first and maps then; if that fails, its next transaction reads where nothing is mapped. */
 static bool can_map(int fd, uint64_t bytes) {
         void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
         if (map == MAP_FAILED)

@@ -147,6 +147,7 @@ static struct {
         ssize_t (*pwrite)(int, const void *, size_t, off_t);
         ssize_t (*pread)(int, void *, size_t, off_t);
         ssize_t (*preadv)(int, const struct iovec *, int, off_t);
+        ssize_t (*preadv2)(int, const struct iovec *, int, off_t, int);
         ssize_t (*writev)(int, const struct iovec *, int);
         int (*fsync)(int);
         int (*fdatasync)(int);
@@ -163,6 +164,7 @@ __attribute__((constructor)) static void find_all_real(void) {
         find_real("pwrite", &real.pwrite);
         find_real("pread", &real.pread);
         find_real("preadv", &real.preadv);
+        find_real("preadv2", &real.preadv2);
         find_real("writev", &real.writev);
         find_real("fsync", &real.fsync);
         find_real("fdatasync", &real.fdatasync);
@@ -189,6 +191,16 @@ static ssize_t do_preadv(int fd, const struct iovec *to, int count, off_t at) {
                 return -1;
         }
         return real.preadv(fd, to, count, at);
+}
+
+/* One that may not wait asks the kernel's memory, not the disk. */
+static ssize_t do_preadv2(int fd, const struct iovec *to, int count, off_t at, int flags) {
+        int error;
+        if (!(flags & RWF_NOWAIT) && must_fail(DISK_CALL_READ, &error)) {
+                errno = error;
+                return -1;
+        }
+        return real.preadv2(fd, to, count, at, flags);
 }
 
 static ssize_t do_pread(int fd, void *data, size_t bytes, off_t at) {
@@ -235,6 +247,7 @@ EXPORT ssize_t long_pwrite(int, const void *, size_t, off_t) __asm__("pwrite64")
 EXPORT ssize_t short_pread(int, void *, size_t, off_t) __asm__("pread");
 EXPORT ssize_t long_pread(int, void *, size_t, off_t) __asm__("pread64");
 EXPORT ssize_t long_preadv(int, const struct iovec *, int, off_t) __asm__("preadv64");
+EXPORT ssize_t long_preadv2(int, const struct iovec *, int, off_t, int) __asm__("preadv64v2");
 EXPORT ssize_t any_writev(int, const struct iovec *, int) __asm__("writev");
 EXPORT int any_fsync(int) __asm__("fsync");
 EXPORT int any_fdatasync(int) __asm__("fdatasync");
@@ -253,6 +266,9 @@ ssize_t long_pread(int fd, void *data, size_t bytes, off_t at) {
 }
 ssize_t long_preadv(int fd, const struct iovec *to, int count, off_t at) {
         return do_preadv(fd, to, count, at);
+}
+ssize_t long_preadv2(int fd, const struct iovec *to, int count, off_t at, int flags) {
+        return do_preadv2(fd, to, count, at, flags);
 }
 ssize_t any_writev(int fd, const struct iovec *from, int count) {
         return do_writev(fd, from, count);

@@ -1,5 +1,5 @@
-/* LMDB's map: it grows when a commit does not fit, and where the address space has no room for that,
- * nothing more is stored and nothing is lost. */
+/* LMDB's map: it grows when a commit does not fit, and where the address space has no room for
+ * that, nothing more is stored and nothing is lost. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
