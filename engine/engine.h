@@ -120,7 +120,7 @@ void sequence_lend_page(struct sequence *sequence, uint64_t page, const uint8_t 
 int sequence_spill(struct sequence *sequence);
 
 /* Device bytes of one sequence of n_tokens tokens, at most: resident, or `spilled` by the engine,
- * when each page is lent before the step after the one that filled it. */
+ * when each page is lent before the step after the one that filled it. Any thread. */
 uint64_t engine_kv_bytes(const struct engine *engine, uint64_t n_tokens, bool spilled);
 
 struct engine_kv_statistics {

@@ -5,21 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/hot_pool.h"
 #include "engine/kv.h"
 #include "engine/kv_pool.h"
+#include "engine/kv_source.h"
 
 struct page {
         uint8_t *block[N_KV_PARTS]; /* main rows: NULL when they were dropped */
         struct kv_slab slab;
-};
-
-/* A stream of main rows whose dropped ones are gathered when they are selected. */
-struct source {
-        struct hot_pool hot;
-        uint8_t *memory;  /* [hot_rows] rows: the slots */
-        uint32_t *wanted; /* [hot_rows] scratch: those of a query that were dropped */
-        uint64_t staged;  /* number of the selection that has slots as a whole, 0: none */
 };
 
 struct kv {
@@ -29,7 +21,7 @@ struct kv {
         size_t n_pages, capacity;
         size_t n_droppable; /* pages whose main rows are on the device and in a slab */
         size_t n_dropped;
-        struct source *source; /* [n_streams], those of main rows; NULL: not spilled */
+        struct kv_source *source; /* [n_streams], those of main rows; NULL: not spilled */
 };
 
 static int create(const struct kv_layout *layout, struct kv_pool *pool, struct kv **ret) {
@@ -52,12 +44,9 @@ static uint64_t bytes(const struct kv *kv) {
                 (kv->source ? hot_bytes(kv) : 0);
 }
 
-static void free_sources(const struct kv *kv, struct source *source) {
-        for (uint32_t i = 0; source && i < kv->layout->n_streams; i++) {
-                hot_pool_deinit(&source[i].hot);
-                free(source[i].memory);
-                free(source[i].wanted);
-        }
+static void free_sources(const struct kv *kv, struct kv_source *source) {
+        for (uint32_t i = 0; source && i < kv->layout->n_streams; i++)
+                kv_source_deinit(&source[i]);
         free(source);
 }
 
@@ -101,7 +90,7 @@ static uint32_t rows_per_page(const struct kv *kv, unsigned stream) {
 }
 
 /* Room for n_pages pages in the tables. */
-static int grow_tables(struct kv *kv, size_t n_pages, struct source *source) {
+static int grow_tables(struct kv *kv, size_t n_pages, struct kv_source *source) {
         if (n_pages > kv->capacity) {
                 struct page *page = reallocarray(kv->page, n_pages, sizeof(*page));
                 if (!page)
@@ -200,19 +189,13 @@ static int64_t gain(const struct kv *kv) {
                         (int64_t)hot_bytes(kv);
 }
 
-static int new_sources(struct kv *kv, struct source **ret) {
-        uint32_t n = kv->pool->hot_rows;
-        struct source *source = calloc(kv->layout->n_streams + 1, sizeof(*source));
+static int new_sources(struct kv *kv, struct kv_source **ret) {
+        struct kv_source *source = calloc(kv->layout->n_streams + 1, sizeof(*source));
         int r = source ? 0 : -ENOMEM;
-        for (uint32_t i = 0; r == 0 && i < kv->layout->n_streams; i++) {
-                if (kv->layout->stream[i].part != KV_MAIN)
-                        continue;
-                r = hot_pool_init(&source[i].hot, n);
-                source[i].memory = calloc(n, kv->layout->stream[i].row_bytes);
-                source[i].wanted = calloc(n, sizeof(*source[i].wanted));
-                if (!source[i].memory || !source[i].wanted)
-                        r = -ENOMEM;
-        }
+        for (uint32_t i = 0; r == 0 && i < kv->layout->n_streams; i++)
+                if (kv->layout->stream[i].part == KV_MAIN)
+                        r = kv_source_init(&source[i], kv->pool->hot_rows,
+                                           kv->layout->stream[i].row_bytes);
         if (r == 0)
                 r = grow_tables(kv, kv->capacity, source);
         if (r < 0) {
@@ -224,7 +207,7 @@ static int new_sources(struct kv *kv, struct source **ret) {
 }
 
 static int spill(struct kv *kv) {
-        struct source *source;
+        struct kv_source *source;
         if (kv->source)
                 return 0;
         int r = new_sources(kv, &source);
@@ -272,11 +255,11 @@ static uint32_t dropped_rows(const struct kv *kv, unsigned stream, const uint32_
 static uint32_t stage(struct kv *kv, unsigned stream, const struct kv_queries *queries) {
         if (kv->n_dropped == 0)
                 return queries->n;
-        struct source *source = &kv->source[stream];
+        struct kv_source *source = &kv->source[stream];
         if (queries->selection != 0 && source->staged == queries->selection)
                 return queries->n;
 
-        uint32_t row_bytes = kv->layout->stream[stream].row_bytes, n = 0, row, slot;
+        uint32_t n = 0, row, slot;
         hot_pool_begin_tile(&source->hot);
         for (; n < queries->n; n++) {
                 uint32_t n_wanted =
@@ -286,8 +269,8 @@ static uint32_t stage(struct kv *kv, unsigned stream, const struct kv_queries *q
                         break;
         }
         while (hot_pool_next_missing(&source->hot, &row, &slot)) {
-                memcpy(source->memory + (size_t)slot * row_bytes, row_in_slab(kv, stream, row),
-                       row_bytes);
+                memcpy(kv_source_slot(source, slot), row_in_slab(kv, stream, row),
+                       source->row_bytes);
                 kv->pool->rows_missed++;
         }
         kv->pool->rows_gathered += source->hot.n_tile;
@@ -298,15 +281,14 @@ static uint32_t stage(struct kv *kv, unsigned stream, const struct kv_queries *q
 static void slots(const struct kv *kv, unsigned stream, const uint32_t *rows, uint32_t n,
                   struct kv_slot *ret_slots) {
         const struct kv_stream *s = &kv->layout->stream[stream];
+        const struct kv_source *source = kv->source ? &kv->source[stream] : NULL;
         uint32_t per_page = rows_per_page(kv, stream), shift = (uint32_t)__builtin_ctz(per_page);
         for (uint32_t i = 0; i < n; i++) {
                 assert(rows[i] >> shift < kv->n_pages);
                 const uint8_t *block = kv->page[rows[i] >> shift].block[s->part];
                 ret_slots[i].row = block
                         ? block + s->block_offset + (size_t)(rows[i] % per_page) * s->row_bytes
-                        : kv->source[stream].memory +
-                                (size_t)hot_pool_slot(&kv->source[stream].hot, rows[i]) *
-                                        s->row_bytes;
+                        : kv_source_slot(source, hot_pool_slot(&source->hot, rows[i]));
         }
 }
 

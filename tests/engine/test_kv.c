@@ -68,10 +68,72 @@ static void rows_come_back_across_pages(void **state) {
         assert_int_equal(pool.used, 0);
 }
 
+static void fill_rows(uint64_t first, uint32_t n, uint8_t *ret) {
+        for (uint32_t i = 0; i < n; i++)
+                ret[i] = (uint8_t)((first + i) * 7);
+}
+
+/* Rows of one byte: two full pages of two streams. */
+static struct kv *two_pages(const struct kv_layout *layout, struct kv_pool *pool) {
+        struct kv *kv;
+        uint8_t rows[2 * KV_PAGE_TOKENS];
+        assert_int_equal(kv_memory.create(layout, pool, &kv), 0);
+        assert_int_equal(kv_memory.reserve(kv, 2 * KV_PAGE_TOKENS, 0), 0);
+        fill_rows(0, sizeof(rows), rows);
+        for (unsigned stream = 0; stream < 2; stream++)
+                kv_memory.append(kv, stream, 0, sizeof(rows), rows);
+        return kv;
+}
+
+static void a_dropped_row_is_read_in_a_slot_of_the_hot_pool(void **state) {
+        (void)state;
+        struct kv_layout layout = { 0 };
+        struct kv_pool pool = { .limit = INT64_MAX, .hot_rows = 4 };
+        kv_layout_add(&layout, KV_KEYS, 1, 1);
+        kv_layout_add(&layout, KV_MAIN, 1, 1);
+        struct kv *kv = two_pages(&layout, &pool);
+        uint8_t slab[2 * KV_PAGE_TOKENS], back[2 * KV_PAGE_TOKENS], whole[2 * KV_PAGE_TOKENS];
+        fill_rows(0, KV_PAGE_TOKENS, slab);
+        fill_rows(0, KV_PAGE_TOKENS, slab + KV_PAGE_TOKENS);
+        fill_rows(0, sizeof(whole), whole);
+
+        kv_memory.lend(kv, 0, (struct kv_slab){ slab });
+        assert_int_equal(kv_memory.gain(kv), KV_PAGE_TOKENS - 4);
+        assert_int_equal(pool.used, 4 * KV_PAGE_TOKENS);
+        assert_int_equal(kv_memory.spill(kv), 0);
+        assert_true(kv_memory.spilled(kv));
+        assert_int_equal(kv_memory.gain(kv), 0);
+        assert_int_equal(pool.used, 3 * KV_PAGE_TOKENS + 4);
+        for (unsigned stream = 0; stream < 2; stream++) { /* half of it from the slab */
+                kv_memory.read(kv, stream, 0, sizeof(back), back);
+                assert_memory_equal(back, whole, sizeof(back));
+        }
+
+        /* Of each query two rows were dropped: two queries fit, the third does not. */
+        const uint32_t rows[] = { 1, 5, 200, 5, 7, 201, 7, 9, 10 }, n_rows[] = { 3, 3, 3 };
+        struct kv_queries queries = { rows, n_rows, 3, 3, 1 };
+        assert_int_equal(kv_memory.stage(kv, 1, &queries), 2);
+        struct kv_slot slots[6];
+        kv_memory.slots(kv, 1, rows, 6, slots);
+        for (unsigned i = 0; i < 6; i++) {
+                assert_int_equal(slots[i].row[0], (uint8_t)(rows[i] * 7));
+                assert_false(slots[i].row >= slab && slots[i].row < slab + sizeof(slab));
+        }
+        assert_ptr_equal(slots[1].row, slots[3].row);
+        assert_int_equal(pool.rows_gathered, 3);
+        assert_int_equal(pool.rows_missed, 3);
+
+        kv_memory.lend(kv, 1, (struct kv_slab){ slab }); /* is dropped at once */
+        assert_int_equal(pool.used, 2 * KV_PAGE_TOKENS + 4);
+        kv_memory.destroy(kv);
+        assert_int_equal(pool.used, 0);
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_released_model_keeps_890_bytes_per_token),
                 cmocka_unit_test(rows_come_back_across_pages),
+                cmocka_unit_test(a_dropped_row_is_read_in_a_slot_of_the_hot_pool),
         };
         if (argc != 2)
                 return 1;
