@@ -16,7 +16,7 @@ static const char usage[] =
         "--model\n"
         "also what it costs decoding, and with --text how many rows a cache has.\n"
         "\n"
-        "  --folder DIR  where the table is written, and removed again\n"
+        "  --folder DIR  where the table is written, and removed again; one that is there is used\n"
         "  --gb N        size of the table (default 20); N + 5 GB must be free; 0 = no table\n"
         "  --model DIR   a model with Engram tables\n"
         "  --text FILE   a text of the kind that the model sees\n"
@@ -59,14 +59,18 @@ static int parse(int argc, char **argv, struct engram_bench *b) {
 }
 
 static void print(const struct engram_bench *b) {
+        static const char flat[] = "the same rows packed in a mapped file";
         const struct measurement all[] = {
                 { "engram.import", "MB/s", &b->import, "plain writes and one sync",
                   &b->plain_write },
-                { "engram.warm", "rows/s", &b->warm, "the same rows packed in a mapped file",
-                  &b->flat },
+                { "engram.warm", "rows/s", &b->warm, flat, &b->flat },
+                { "engram.warm.token", "rows/s", &b->warm_token, flat, &b->flat_token },
+                { "engram.warm.file", "rows/s", &b->warm_file, flat, &b->flat_file },
                 { "engram.cold", "rows/s", &b->cold, "their pages by io_uring alone", &b->raw },
                 { "engram.decode_overhead", "tokens/s", &b->decode_store, "tables in memory",
                   &b->decode_ram },
+                { "engram.decode_pairs", "share", &b->pairs, "tables in memory, both times",
+                  &b->equal_pairs },
                 { "engram.hit_rate", "share", &b->hits, "a cache of all rows", &b->hits_of_all },
         };
         struct measurement some[sizeof(all) / sizeof(*all)];
@@ -91,9 +95,12 @@ int bench_engram(int argc, char **argv) {
                 print(&b);
         else
                 fprintf(stderr, "seekd-bench engram: %s\n", err.text);
-        struct series *series[] = { &b.import,       &b.plain_write, &b.warm, &b.flat,
-                                    &b.cold,         &b.raw,         &b.hits, &b.hits_of_all,
-                                    &b.decode_store, &b.decode_ram };
+        struct series *series[] = {
+                &b.import,       &b.plain_write, &b.warm,       &b.warm_token,
+                &b.warm_file,    &b.flat,        &b.flat_token, &b.flat_file,
+                &b.cold,         &b.raw,         &b.hits,       &b.hits_of_all,
+                &b.decode_store, &b.decode_ram,  &b.pairs,      &b.equal_pairs,
+        };
         for (size_t i = 0; i < sizeof(series) / sizeof(*series); i++)
                 series_deinit(series[i]);
         return r < 0;

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "base/fd.h"
+#include "base/clock.h"
 #include "bench/report.h"
 
 struct error;
@@ -17,15 +17,37 @@ struct engram_bench {
         unsigned n_runs, n_pairs;
         bool json;
 
-        struct series import, plain_write;      /* MB/s */
-        struct series warm, flat;               /* rows/s */
-        struct series cold, raw;                /* rows/s */
-        struct series decode_store, decode_ram; /* tokens/s, paired */
-        struct series hits, hits_of_all;        /* share of the rows of a text */
+        struct series import, plain_write;         /* MB/s */
+        struct series warm, warm_token, warm_file; /* rows/s */
+        struct series flat, flat_token, flat_file; /* the same */
+        struct series cold, raw;                   /* rows/s */
+        struct series decode_store, decode_ram;    /* tokens/s */
+        struct series pairs, equal_pairs;          /* of each pair, speed beside memory's */
+        struct series hits, hits_of_all;           /* share of the rows of a text */
 };
 
-/* Import, warm and cold; leaves nothing in the folder. */
+/* Pseudo-random numbers of 44 bits; any state will do. */
+static inline uint64_t engram_bench_next(uint64_t *state) {
+        *state = *state * 6364136223846793005U + 1442695040888963407U;
+        return *state >> 20;
+}
+
+static inline double engram_bench_seconds_since(uint64_t start_ns) {
+        return (double)(clock_ns() - start_ns) / (double)NS_PER_S;
+}
+
+/* Rows as in the released model. The first eight bytes of a made-up one are its number. */
+#define ENGRAM_BENCH_CODE_BYTES  256
+#define ENGRAM_BENCH_SCALE_BYTES 8
+#define ENGRAM_BENCH_ROW_BYTES   (ENGRAM_BENCH_CODE_BYTES + ENGRAM_BENCH_SCALE_BYTES)
+
+/* The import, then warm and cold. Leaves nothing in the folder but a table that was there before,
+ * which is used. */
 int engram_bench_disk(struct engram_bench *bench, struct error *err);
+
+/* Of the table in the folder: its first 4 GB, in memory; all of it, not in memory. */
+int engram_bench_warm(struct engram_bench *bench, struct error *err);
+int engram_bench_cold(struct engram_bench *bench, struct error *err);
 
 /* Decoding with the model's tables in the folder and in memory; hits of the row cache on a text. */
 int engram_bench_model(struct engram_bench *bench, struct error *err);

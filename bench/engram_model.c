@@ -36,12 +36,35 @@ static int decode(struct engine *engine, double *ret, struct error *err) {
         return r;
 }
 
-/* Pairs in turn, each order as often, so that a machine that slows down slows both. */
+/* Three decodes a round: stored, in memory, in memory again, beginning with another one each time.
+ * The two in memory say how far equal things differ here. */
+static int measure_pairs(struct engram_bench *b, struct engine *ram, struct engine *stored,
+                         struct error *err) {
+        int r = 0;
+        for (unsigned i = 0; r == 0 && i < b->n_pairs + 1; i++) {
+                double rate[3] = { 0 };
+                for (unsigned k = 0; r == 0 && k < 3; k++) {
+                        unsigned which = (i + k) % 3;
+                        r = decode(which == 0 ? stored : ram, &rate[which], err);
+                }
+                if (i == 0 || r < 0)
+                        continue; /* pages and caches fill */
+                series_add(&b->decode_store, rate[0]);
+                series_add(&b->decode_ram, rate[1]);
+                series_add(&b->pairs, rate[0] / rate[1]);
+                series_add(&b->equal_pairs, rate[2] / rate[1]);
+        }
+        return r;
+}
+
 static int measure_decode(struct engram_bench *b, struct error *err) {
         struct engram *engram;
         struct engine *ram = NULL, *stored = NULL;
         struct engram_options engram_options = { .state_dir = b->folder,
                                                  .cache_rows = ENGRAM_CACHE_ROWS_DEFAULT };
+        struct engram_fetch_stats stats;
+        if (access(b->path, F_OK) == 0)
+                return error_set(err, -EEXIST, "%s is in the way of the model's", b->path);
         int r = engram_new(&engram_options, &engram);
         if (r < 0)
                 return error_set(err, r, "no memory");
@@ -51,16 +74,10 @@ static int measure_decode(struct engram_bench *b, struct error *err) {
         options.engram_rows = &rows;
         if (r == 0)
                 r = engine_open(&options, &stored, err);
-        for (unsigned i = 0; r == 0 && i < b->n_pairs + 1; i++) {
-                double a = 0, c = 0;
-                r = decode(i % 2 ? ram : stored, i % 2 ? &a : &c, err);
-                if (r == 0)
-                        r = decode(i % 2 ? stored : ram, i % 2 ? &c : &a, err);
-                if (i == 0)
-                        continue; /* pages and caches fill */
-                series_add(&b->decode_store, c);
-                series_add(&b->decode_ram, a);
-        }
+        if (r == 0 && !engram_statistics(engram, &stats))
+                r = error_set(err, -ENOTSUP, "%s: no Engram tables, or too large ones", b->model);
+        if (r == 0)
+                r = measure_pairs(b, ram, stored, err);
         engine_close(stored);
         engine_close(ram);
         engram_free(engram);
