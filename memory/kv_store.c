@@ -180,7 +180,8 @@ static int charge(struct kv_store *store, uint32_t uid, uint64_t bytes, struct n
 static int accept(struct kv_store *store, struct kv_item *item, struct news *news) {
         if (store->suspended)
                 return -ENOSPC;
-        if (item->cost > store->queue_bytes_max - store->queue.bytes && store->queue.bytes > 0)
+        /* One alone may be larger than the queue. */
+        if (store->queue.bytes > 0 && store->queue.bytes + item->cost > store->queue_bytes_max)
                 return -EAGAIN;
         int r = item->type == KV_ITEM_VALUE ? charge(store, item->owner, item->node->bytes, news)
                                             : 0;

@@ -218,13 +218,14 @@ static void a_forgotten_one_lives_until_the_last_that_waits_has_left(void **stat
 
 /* -------- the store -------- */
 
-static struct kv_store *open_store(const char *folder) {
+static struct kv_store *open_store(const char *folder, size_t queue_bytes_max) {
         static const struct page_key key = { { 1 } };
         const struct kv_store_config config = { .folder = folder,
                                                 .key = &key,
                                                 .page_bytes = 1000,
                                                 .frontier_bytes_max = 1000,
-                                                .bytes_max = 1 << 20 };
+                                                .bytes_max = 1 << 20,
+                                                .queue_bytes_max = queue_bytes_max };
         struct kv_store *store;
         struct error err = { 0 };
         if (kv_store_open(&config, &store, &err) < 0)
@@ -236,7 +237,7 @@ static void begin_again(struct kv_store **store, const char *folder) {
         kv_store_close(*store);
         teardown(NULL);
         setup(NULL);
-        *store = open_store(folder);
+        *store = open_store(folder, 0);
         session_store_attach(&table, *store);
 }
 
@@ -245,7 +246,7 @@ static void what_is_kept_comes_back_when_it_is_used(void **state) {
         struct scratch scratch;
         scratch_make(&scratch);
         const char *folder = scratch.path;
-        struct kv_store *store = open_store(folder);
+        struct kv_store *store = open_store(folder, 0);
         session_store_attach(&table, store);
         struct session *session = open_one(ALICE), *other = open_one(BOB);
         fill(session, 1000);
@@ -282,6 +283,37 @@ static void what_is_kept_comes_back_when_it_is_used(void **state) {
         assert_int_equal(session_load(session, &refusal), -1);
         assert_true(session->damaged);
         assert_refused(SEEKD__V1__ERROR_CODE__ERROR_CODE_NOT_FOUND, "its tokens cannot be read");
+        kv_store_close(store);
+        scratch_remove(&scratch);
+}
+
+/* A store that takes one put at a time. */
+static void what_the_store_refused_is_put_again(void **state) {
+        (void)state;
+        struct scratch scratch;
+        scratch_make(&scratch);
+        struct kv_store *store = open_store(scratch.path, 1);
+        session_store_attach(&table, store);
+        struct session *sessions[50];
+        for (unsigned i = 0; i < 50; i++) {
+                sessions[i] = open_one(ALICE);
+                fill(sessions[i], 5000);
+        }
+        unsigned n_unsaved = 0;
+        for (unsigned i = 0; i < 50; i++) {
+                session_save(sessions[i]);
+                n_unsaved += sessions[i]->saving.unsaved;
+        }
+        assert_true(n_unsaved > 0);
+        assert_true(table.store.behind);
+        for (unsigned i = 0; i < 50 || table.store.behind; i++) {
+                kv_store_sync(store);
+                session_store_settle(&table);
+        }
+        kv_store_sync(store);
+        session_store_settle(&table);
+        for (unsigned i = 0; i < 50; i++)
+                assert_true(session_is_durable(sessions[i]));
         kv_store_close(store);
         scratch_remove(&scratch);
 }
@@ -437,6 +469,7 @@ int main(void) {
                 with_table(requests_have_it_one_after_another),
                 with_table(a_forgotten_one_lives_until_the_last_that_waits_has_left),
                 with_table(what_is_kept_comes_back_when_it_is_used),
+                with_table(what_the_store_refused_is_put_again),
                 with_table(in_memory_nothing_is_durable),
                 with_table(records_that_cannot_be_ours_are_left_out),
                 with_table(only_its_user_recalls_it),
