@@ -7,6 +7,7 @@ int bench_ipc(int argc, char **argv);
 int bench_engine(int argc, char **argv);
 int bench_engram(int argc, char **argv);
 int bench_grammar(int argc, char **argv);
+int bench_kv(int argc, char **argv);
 int bench_load(int argc, char **argv);
 int bench_make_checkpoint(int argc, char **argv);
 int bench_tokenizer(int argc, char **argv);

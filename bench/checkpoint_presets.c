@@ -106,20 +106,22 @@ static const char *const v41_mini[] = {
  * candidates are the release's, so that a token keeps the same 890 bytes and a sequence the same
  * windows; everything else is as small as formats and quantisation allow.
  *
- * Multiplications a token, at n tokens of context:
- *   attention     38 layers x (128 + 512) keys and 2 x 128, x 512 x 2, x heads    25 M a head
- *   unpacking     38 layers x 512 rows x 512                                      10 M
- *   index scores  3 n/2 + n + 4 min(n, 16384) keys x 128 x index heads            14 M a head at
- * 16K, 19 M at 32K unpacking     of the candidates' keys, 4 min(n, 16384) x 128                   8
- * M at 16K the rest      some 0.2 M a layer                                               8 M A
- * prompt of 32K tokens is then 3 x 10^12, ten minutes or so of one core, half of it attention; with
- * the release's 64 heads and 32 index heads it would be 7 x 10^13. */
+ * Operations a token, n of context:
+ * - attention: 38 layers x 640 keys and 2 x 128, x 512 x 2 a head: 25 M;
+ * - unpacking what is attended: 38 layers x 512 rows x 512: 10 M;
+ * - index scores: 3 n/2 + n + 4 min(n, 16384) keys x 128 a head: 14 M at 16K, 19 M at 32K;
+ * - unpacking the candidates' keys: 4 min(n, 16384) x 128: 8 M from 16K on;
+ * - all matrices: 8 M.
+ *
+ * With one head and two index heads a prompt of 32K tokens is 2.5 x 10^12, some minutes of two
+ * processors; with the release's 64 and 32 it would be 6 x 10^13. One head is also the least
+ * arithmetic for the rows that are gathered, so that what gathering costs shows most. */
 static const char *const v41_kv[] = {
         "vision_config=null",
         "vocab_size=4096",
         "hidden_size=128",
         "moe_intermediate_size=32",
-        "num_attention_heads=2",
+        "num_attention_heads=1",
         "q_lora_rank=64",
         "o_lora_rank=32",
         "o_groups=1",

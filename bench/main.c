@@ -14,6 +14,7 @@ static const struct {
         { "engine", bench_engine, "tokens per second of a model, beside what memory would allow" },
         { "engram", bench_engram, "Engram tables on disk, beside disk and memory alone" },
         { "grammar", bench_grammar, "masks of tokens under a JSON schema, beside a draw" },
+        { "kv", bench_kv, "memory and time that kept KV saves, beside having none kept" },
         { "load", bench_load, "time and memory of loading a model, beside reading its files" },
         { "tokenizer", bench_tokenizer, "text to ids, beside a plain way to cut text" },
         { "make-checkpoint", bench_make_checkpoint,

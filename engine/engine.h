@@ -115,8 +115,8 @@ void sequence_lend_page(struct sequence *sequence, uint64_t page, const uint8_t 
 
 /* Drops all lent main rows now, and those lent later. The engine does it by itself when it needs
  * room; this is for tests and benchmarks. It does not ask whether the hot pool, which the sequence
- * gets instead, is smaller than what it drops. 0, or -ENOMEM: no room for the hot pool, nothing has
- * changed. */
+ * gets instead, is smaller than what it drops. 0, or
+ * -ENOMEM: no room for the hot pool, nothing has changed. */
 int sequence_spill(struct sequence *sequence);
 
 /* Device bytes of one sequence of n_tokens tokens, at most: resident, or `spilled` by the engine,
@@ -144,12 +144,10 @@ struct batch_part {
         float *logits;
 };
 
-/* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors that change nothing: -EINVAL
- * (unknown id, part too large, past max_positions), -ENOSPC (the device pool has no room for the
- * batch, even after spilling; the message says how much) and -ENOMEM (sequences may have been
- * spilled, which changes no result). Errors after which the sequences of the batch must be freed:
- * -ERANGE (a NaN came out of the model; the message names sequence part and layer) and what the
- * source of Engram rows gave, -EIO for one. */
+/* Computes all parts. Sum of n at most engine_batch_rows_max(). Errors: -EINVAL (unknown id, part
+ * too large, past max_positions; nothing was changed), -ENOMEM (nothing was changed), -ERANGE (a
+ * NaN came out of the model; the message names sequence part and layer) or what the source of
+ * Engram rows gave, -EIO for one; after these two the sequences of the batch must be freed. */
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err);
 
