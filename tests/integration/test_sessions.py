@@ -4,6 +4,7 @@
 import json
 import os
 import signal
+import subprocess
 import unittest
 
 import harness
@@ -255,6 +256,42 @@ class Changes(Sessions):
         self.forget(server, session)
         self.assertIsNone(self.listed(server, session))
         self.assertIn(f"none with the id {session}", self.refused(server, "pin", session))
+
+
+@unittest.skipIf(os.geteuid() != 0, "only root can be two users")
+class TwoUsers(Sessions):
+    OTHER = 12345
+
+    def as_other(self, server, *args, stdin=b""):
+        run = subprocess.run(server.seek_command(*args), input=stdin, capture_output=True, user=self.OTHER,
+                             group=self.OTHER, extra_groups=[], timeout=harness.PATIENCE_S)
+        if run.returncode == 3:
+            self.skipTest("the other user cannot reach the socket")
+        return run
+
+    def test_another_users_sessions_do_not_exist(self):
+        server = self.ready_daemon()
+        os.chmod(self.folder, 0o711)
+        os.chmod(server.socket, 0o666)
+        mine = self.open(server)
+        self.turn(server, mine, TEXTS[0])
+        self.sessions(server, "remember", "key", stdin=b"5 6")
+        never = f"{int(mine, 16) ^ 1:016x}"
+        try:
+            said = [self.as_other(server, "sessions", "pin", session) for session in (mine, never)]
+        except PermissionError:
+            self.skipTest("the other user cannot run seek")
+        for run, session in zip(said, (mine, never)):
+            self.assertEqual(run.returncode, 2)
+            self.assertEqual(run.stderr.decode(), f"seek: session: this user has none with the id {session}\n")
+        self.assertEqual(self.as_other(server, "complete", "--session", mine, stdin=b"x").returncode, 2)
+        self.assertIn(b"nothing is remembered", self.as_other(server, "sessions", "recall", "key").stderr)
+        theirs = json.loads(self.as_other(server, "sessions", "open", "--json").stdout)["session"]
+        listed = json.loads(self.as_other(server, "sessions", "list", "--all", "--json").stdout)["sessions"]
+        self.assertEqual([s["session"] for s in listed], [theirs])
+        self.assertEqual(len(self.sessions(server, "list")["sessions"]), 1)
+        everybodys = self.sessions(server, "list", "--all")["sessions"]
+        self.assertEqual({s["session"]: s["uid"] for s in everybodys}, {mine: 0, theirs: self.OTHER})
 
 
 class Remembering(Sessions):
