@@ -212,6 +212,26 @@ static void fail_queue(struct kv_store *store, struct kv_batch *batch, int statu
         store->queue.last = &store->queue.first;
 }
 
+/* Lock held. What was forgotten must go from disk, too: that waits, as the deletion of values does,
+ * before all that comes. Who waits for the queue does not wait for it any more. */
+static void keep_deletions(struct kv_store *store, struct kv_batch *batch) {
+        for (struct kv_item **at = &batch->items; *at;) {
+                struct kv_item *item = *at;
+                if (item->type != KV_ITEM_SESSION_DELETE) {
+                        at = &item->next;
+                        continue;
+                }
+                *at = item->next;
+                item->next = NULL;
+                item->written = false;
+                item->status = 0;
+                *store->queue.last = item;
+                store->queue.last = &item->next;
+                store->accepted++;
+                store->decided++;
+        }
+}
+
 /* Calls the completions and frees the items. Lock held, but not meanwhile. */
 static void tell(struct kv_store *store, struct kv_batch *batch) {
         struct kv_purge *purges;
@@ -323,6 +343,7 @@ void *kv_writer(void *context) {
                 } else {
                         give_back(store, &batch, r);
                         fail_queue(store, &batch, r);
+                        keep_deletions(store, &batch);
                 }
                 store->in_flight = NULL;
                 note_outcome(store, r);

@@ -81,6 +81,10 @@ static struct kv_store *store_new(const struct kv_store_config *config) {
 
 static void store_free(struct kv_store *store) {
         kv_environment_close(store);
+        for (struct kv_item *item; (item = store->queue.first);) { /* deletions that failed */
+                store->queue.first = item->next;
+                kv_item_free(item);
+        }
         kv_index_deinit(&store->index);
         kv_stale_free(store->stale);
         pthread_cond_destroy(&store->work);

@@ -16,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "memory/kv_private.h"
+#include "tests/memory/faulty_disk.h"
 #include "tests/memory/store_fixture.h"
 
 static struct fixture f;
@@ -177,6 +178,30 @@ static void many_sessions_in_one_commit_find_room(void **state) {
         assert_int_equal(statistics().n_sessions, 500);
 }
 
+/* On a full disk nothing can be deleted either. It is in the end, and no purge is done before. */
+static void what_is_forgotten_on_a_full_disk_does_not_come_back(void **state) {
+        (void)state;
+        struct outcomes purges = { 0 };
+        assert_int_equal(chain_put_session(&f, &a, 1000, NULL, NULL), 0);
+        assert_int_equal(chain_put_session(&f, &b, 1000, NULL, NULL), 0);
+        kv_store_sync(f.store);
+        disk_fail(DISK_CALL_WRITE, 1, ENOSPC, true);
+        assert_int_equal(kv_store_delete_session(f.store, chain_session_id(&a)), 0);
+        assert_int_equal(kv_store_purge(f.store, b.owner, count_outcome, &purges), 0);
+        kv_store_sync(f.store);
+        assert_true(statistics().suspended);
+        assert_int_equal(purges.n, 0);
+        kv_store_sync(f.store);
+        disk_fail(DISK_CALL_WRITE, 0, 0, false);
+        assert_int_equal(chain_read_session(&f, &a), -1);
+        kv_store_sync(f.store);
+        assert_false(statistics().suspended);
+        assert_int_equal(purges.n_good, 1);
+        reopen();
+        assert_int_equal(statistics().n_sessions, 0);
+        assert_int_equal(entries(KV_TOKENS), 0);
+}
+
 /* -- damage --------------------------------------------------------------------------------------
  */
 
@@ -303,6 +328,7 @@ int main(void) {
                 with_store(other_ids_replace_those_that_were_there),
                 with_store(more_than_there_is_is_a_miss),
                 with_store(many_sessions_in_one_commit_find_room),
+                with_store(what_is_forgotten_on_a_full_disk_does_not_come_back),
                 with_store(a_damaged_chunk_costs_its_session_alone),
                 with_store(a_damaged_record_costs_its_session_alone),
                 with_store(a_missing_chunk_is_noticed_when_it_is_read),
