@@ -134,6 +134,21 @@ struct kv_pin *kv_cache_unpin(struct kv_pin *pin); /* NULL-safe, returns NULL */
 uint32_t kv_pin_tokens(const struct kv_pin *pin); /* how many of ids[0..n) are pinned */
 uint64_t kv_cache_pinned_bytes(const struct kv_cache *cache, uint32_t owner);
 
+/* What one uid has in memory. */
+struct kv_cache_owner {
+        uint32_t owner;
+        uint64_t bytes, pinned_bytes; /* pinned: in memory or on disk */
+};
+
+void kv_cache_each_owner(const struct kv_cache *cache,
+                         void (*visit)(void *context, const struct kv_cache_owner *owner),
+                         void *context);
+
+/* Forgets all that a uid has in memory; what is on disk is the store's to purge, after this. Its
+ * pins have been returned. Leases that run keep what they hold until they end, nobody else finds
+ * it, and what they would add is not kept. 0, or -ENOMEM: nothing was forgotten. */
+int kv_cache_purge(struct kv_cache *cache, uint32_t owner);
+
 struct kv_cache_statistics {
         uint64_t n_nodes, host_bytes, host_bytes_max;
         uint64_t lookups;

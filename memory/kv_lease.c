@@ -205,7 +205,7 @@ static bool attach(struct kv_lease *lease) {
         struct kv_cache *cache = lease->cache;
         struct kv_read *read = &lease->read;
         size_t at = 0;
-        bool all = read->n_pages_read == read->n_pages;
+        bool all = true;
         for (uint32_t i = 0; i < lease->n_pages && at < read->n_pages_read; i++) {
                 struct prefix_node *node = lease->page[i];
                 if (!page_id_equal(&node->id, &read->page[at].id))
@@ -220,6 +220,9 @@ static bool attach(struct kv_lease *lease) {
                 kv_cache_fill(cache, lease->frontier, read->frontier_data);
                 read->frontier_data = NULL;
         }
+        /* Not all that was asked for was read, or it is purged. */
+        for (uint32_t i = 0; i < lease->n_pages; i++)
+                all = all && lease->page[i]->data;
         return all && lease->frontier->data;
 }
 
@@ -300,7 +303,10 @@ struct kv_lease *kv_lease_end(struct kv_lease *lease) {
         kv_lease_flush(lease);
         let_go(lease);
         prefix_unpin(&cache->prefix, lease->root);
-        prefix_tidy(&cache->prefix, lease->root);
+        if (lease->root->purged && !prefix_in_use(lease->root))
+                prefix_forget(&cache->prefix, lease->root);
+        else
+                prefix_tidy(&cache->prefix, lease->root);
         free(lease->ids);
         free(lease->page);
         free(lease->data);

@@ -112,7 +112,14 @@ static void write_frontier(struct kv_lease *lease) {
         prefix_unpin(&lease->cache->prefix, node);
 }
 
+/* What its owner had is purged: nothing that comes from before is kept. */
+static void notice_purge(struct kv_lease *lease) {
+        if (lease->root->purged)
+                lease->keeps = lease->stores = false;
+}
+
 void kv_lease_write(struct kv_lease *lease) {
+        notice_purge(lease);
         write_frontier(lease);
         write_pages(lease, true);
 }
@@ -153,6 +160,7 @@ static struct prefix_node *next_page(struct kv_lease *lease, const uint32_t *ids
 bool kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
                        struct kv_lease_page *ret) {
         assert(!lease->loading);
+        notice_purge(lease);
         write_frontier(lease);
         write_pages(lease, false);
         while (lease->keeps && position >= tip(lease)->position + PAGE_TOKENS) {
@@ -200,6 +208,7 @@ static void drop_passing(struct kv_lease *lease) {
 uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint32_t position,
                                bool lasting) {
         assert(!lease->loading);
+        notice_purge(lease);
         write_frontier(lease);
         struct prefix_node *page = tip(lease);
         if (!lease->keeps || position == 0 || position < page->position ||

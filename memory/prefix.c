@@ -258,11 +258,27 @@ void prefix_drop_data(struct prefix *prefix, struct prefix_node *node) {
                 prefix_forget(prefix, node);
 }
 
-static void forget_one(struct prefix *prefix, struct prefix_node *node) {
+static void leave_table(struct prefix *prefix, struct prefix_node *node) {
         struct prefix_node **at = &prefix->bucket[bucket_of(prefix, &node->id)];
         while (*at != node)
                 at = &(*at)->bucket_next;
         *at = node->bucket_next;
+}
+
+static void enter_table(struct prefix *prefix, struct prefix_node *node) {
+        struct prefix_node **bucket = &prefix->bucket[bucket_of(prefix, &node->id)];
+        node->bucket_next = *bucket;
+        *bucket = node;
+}
+
+void prefix_rename(struct prefix *prefix, struct prefix_node *node, const struct page_id *id) {
+        leave_table(prefix, node);
+        node->id = *id;
+        enter_table(prefix, node);
+}
+
+static void forget_one(struct prefix *prefix, struct prefix_node *node) {
+        leave_table(prefix, node);
         prefix->n_nodes--;
         free_data(prefix, node);
         prefix_set_disk(prefix, node, PREFIX_NOT_STORED);

@@ -43,6 +43,7 @@ struct prefix_node {
         uint8_t *data;     /* its bytes in memory, or NULL; owned */
         enum prefix_disk disk;
         bool lost_state; /* page: a frontier that hung on it was evicted */
+        bool purged;     /* root: of leases that a purge outlived; found no more */
         uint32_t pins;   /* leases that need `data` or the node itself to stay */
         uint32_t held;   /* pins of the outside: it stays in one of the tiers */
         uint32_t hits;   /* leases that went on from it, or from something after it */
@@ -124,6 +125,9 @@ void prefix_set_data(struct prefix *prefix, struct prefix_node *node, uint8_t *d
 void prefix_drop_data(struct prefix *prefix, struct prefix_node *node);
 
 void prefix_set_disk(struct prefix *prefix, struct prefix_node *node, enum prefix_disk disk);
+
+/* Gives a node another identity, under which nobody looks for it. */
+void prefix_rename(struct prefix *prefix, struct prefix_node *node, const struct page_id *id);
 
 /* Forgets a node and what hangs on it. Nothing of it may be in use. */
 void prefix_forget(struct prefix *prefix, struct prefix_node *node);

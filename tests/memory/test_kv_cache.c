@@ -1,6 +1,7 @@
 /* What kept KV does for its callers, rule by rule; tests/memory/test_kv_life.c lets chance combine
  * them. */
 #include <errno.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -132,6 +133,88 @@ static void disk_serves_what_memory_dropped_and_a_new_process(void **state) {
         faulty_store_free(store);
 }
 
+static void count_owner(void *context, const struct kv_cache_owner *owner) {
+        unsigned *n = context;
+        assert_true(owner->bytes > 0);
+        ++*n;
+}
+
+static void a_purge_forgets_one_owner_in_memory(void **state) {
+        (void)state;
+        uint32_t ids[600];
+        unsigned n = 0;
+        struct kv_cache *cache = open_cache(NULL, 1 << 20);
+        fill(ids, 600, 1);
+        remember(cache, "a", ids, 599);
+        remember(cache, "b", ids, 599);
+        kept_remember(cache, OWNER + 1, "a", ids, 599);
+        kv_cache_each_owner(cache, count_owner, &n);
+        assert_int_equal(n, 2);
+
+        assert_int_equal(kv_cache_purge(cache, OWNER), 0);
+        n = 0;
+        kv_cache_each_owner(cache, count_owner, &n);
+        assert_int_equal(n, 1);
+        assert_int_equal(ask(cache, "a", ids, 600).n_reused, 0);
+        assert_int_equal(ask(cache, "b", ids, 600).n_reused, 0);
+        assert_int_equal(kept_ask(cache, OWNER + 1, "a", ids, 600).n_reused, 599);
+        remember(cache, "a", ids, 599);
+        assert_int_equal(ask(cache, "a", ids, 600).n_reused, 599);
+        kv_cache_close(cache);
+}
+
+static void who_runs_during_a_purge_goes_on_and_leaves_nothing(void **state) {
+        (void)state;
+        uint32_t ids[900], n_pages;
+        struct kv_cache_statistics s;
+        struct kv_lease *lease, *other;
+        struct kv_cache *cache = open_cache(NULL, 1 << 20);
+        fill(ids, 900, 1);
+        remember(cache, NULL, ids, 599);
+        assert_int_equal(kv_cache_lease(cache, OWNER, NULL, ids, 900, &lease), 0);
+        assert_int_equal(kv_cache_lease(cache, OWNER, NULL, ids, 900, &other), 0);
+        assert_true(kv_lease_ready(lease));
+        const uint8_t *const *pages = kv_lease_pages(lease, &n_pages);
+        uint8_t first = pages[3][0];
+
+        assert_int_equal(kv_cache_purge(cache, OWNER), 0);
+        pages = kv_lease_pages(lease, &n_pages);
+        assert_int_equal(n_pages, 4);
+        assert_int_equal(pages[3][0], first);
+        assert_int_equal(ask(cache, NULL, ids, 900).n_reused, 0);
+        struct kv_lease_page page;
+        assert_false(kv_lease_add_page(lease, ids, 800, &page));
+        assert_null(kv_lease_add_frontier(lease, ids, 600, true));
+        kv_lease_end(lease);
+        assert_int_equal(ask(cache, NULL, ids, 900).n_reused, 0);
+        kv_lease_end(other);
+        kv_cache_statistics(cache, &s);
+        assert_int_equal(s.n_nodes, 0);
+        assert_int_equal(s.host_bytes, 0);
+        kv_cache_close(cache);
+}
+
+static void a_purge_during_a_read_from_disk_makes_it_a_miss(void **state) {
+        (void)state;
+        uint32_t ids[600];
+        struct kv_lease *lease;
+        struct kv_store *store =
+                faulty_store_new(1, &kept_key, PAGE_BYTES, FRONTIER_BYTES, 1 << 20);
+        struct kv_cache *cache = open_cache(store, 1 << 20);
+        fill(ids, 600, 1);
+        remember(cache, NULL, ids, 599);
+        kv_cache_close(cache);
+        cache = open_cache(store, 1 << 20);
+        assert_int_equal(kv_cache_lease(cache, OWNER, NULL, ids, 600, &lease), 0);
+        assert_int_equal(kv_cache_purge(cache, OWNER), 0);
+        while (!kv_lease_ready(lease))
+                sched_yield();
+        assert_int_equal(kv_lease_verdict(lease)->n_reused, 0);
+        kv_lease_end(lease);
+        kv_cache_close(cache);
+        faulty_store_free(store);
+}
+
 static void what_is_pinned_is_never_evicted(void **state) {
         (void)state;
         uint32_t ids[6][600];
@@ -191,6 +274,9 @@ int main(void) {
                 cmocka_unit_test(subjects_and_owners_share_nothing),
                 cmocka_unit_test(a_small_memory_forgets_the_oldest_and_says_so),
                 cmocka_unit_test(disk_serves_what_memory_dropped_and_a_new_process),
+                cmocka_unit_test(a_purge_forgets_one_owner_in_memory),
+                cmocka_unit_test(who_runs_during_a_purge_goes_on_and_leaves_nothing),
+                cmocka_unit_test(a_purge_during_a_read_from_disk_makes_it_a_miss),
                 cmocka_unit_test(what_is_pinned_is_never_evicted),
                 cmocka_unit_test(pins_have_a_quota_and_share_pages),
         };
