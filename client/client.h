@@ -48,6 +48,8 @@ struct seekd_request {
         uint32_t id;
         unsigned answer_type; /* record type of a question's answer; 0: a generation */
         answer_fn answer;
+        seekd_work_fn work; /* of a question that takes long: told how far it is; may be NULL */
+        bool takes_long;
         seekd_piece_fn piece;
         seekd_done_fn done;
         void *userdata;

@@ -31,6 +31,7 @@ const char *seekd_strerror(int code) {
         case SEEKD_E_DAEMON: return "the daemon failed";
         case SEEKD_E_NO_MEMORY: return "out of memory";
         case SEEKD_E_SYSTEM: return "system error";
+        case SEEKD_E_FORBIDDEN: return "not allowed";
         default: return "unknown error";
         }
 }

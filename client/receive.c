@@ -105,14 +105,39 @@ static void take_answer(struct seekd_request *request, const ProtobufCMessage *a
         request_finish(request);
 }
 
+static void tell(struct seekd_request *request, const Seekd__V1__Progress *progress) {
+        struct seekd_client *client = request->client;
+        struct seekd_work work = {
+                .size = sizeof(work),
+                .what = progress->what,
+                .done = progress->done,
+                .total = progress->total,
+                .bytes_per_s = progress->bytes_per_s,
+                .seconds_left = progress->seconds_left >= 0 ? progress->seconds_left : -1,
+        };
+        if (!request->work || request->silent)
+                return;
+        client->calling_back = true;
+        request->running = true;
+        int stop = request->work(request->userdata, &work);
+        request->running = false;
+        client->calling_back = false;
+        if (stop != 0) {
+                request->silent = true;
+                seekd_cancel(request);
+        }
+}
+
 static int take_message(struct seekd_request *request, const struct channel_message *message,
                         struct error *err) {
         struct seekd_client *client = request->client;
         bool generation = request->answer_type == 0;
+        bool accepted = message->type == RECORD_ACCEPTED && (generation || request->takes_long);
+        bool told = message->type == RECORD_PROGRESS && request->takes_long;
         if (message->type == RECORD_TOKENS && generation)
                 return take_tokens(request, message, err);
-        if (message->type != RECORD_ERROR && message->type != request->answer_type &&
-            !(generation && (message->type == RECORD_ACCEPTED || message->type == RECORD_DONE)))
+        if (message->type != RECORD_ERROR && message->type != request->answer_type && !accepted &&
+            !told && !(generation && message->type == RECORD_DONE))
                 return error_set(err, -EPROTO, "request %u: record type %u is no answer to it",
                                  request->id, message->type);
 
@@ -128,6 +153,7 @@ static int take_message(struct seekd_request *request, const struct channel_mess
                 return 0;
         case RECORD_ACCEPTED:
                 return take_accepted(request, (const Seekd__V1__Accepted *)unpacked, err);
+        case RECORD_PROGRESS: tell(request, (const Seekd__V1__Progress *)unpacked); return 0;
         case RECORD_DONE:
                 result_from_done(&request->result, (const Seekd__V1__Done *)unpacked);
                 request_finish(request);

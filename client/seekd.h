@@ -81,7 +81,8 @@ enum seekd_error {
         SEEKD_E_STOPPING = -12, /* the daemon is shutting down and takes no new work */
         SEEKD_E_DAEMON = -13,   /* the daemon failed at the request */
         SEEKD_E_NO_MEMORY = -14,
-        SEEKD_E_SYSTEM = -15, /* the operating system refused something */
+        SEEKD_E_SYSTEM = -15,    /* the operating system refused something */
+        SEEKD_E_FORBIDDEN = -16, /* only root and the daemon's user may do that */
 };
 
 /* What kind of wait a request is. Decides when it runs, never its result. */
@@ -636,6 +637,100 @@ SEEKD_API int seekd_remember(struct seekd_client *client, const char *subject, c
  * Waits. Other errors as seekd_complete(). Since 0.1. */
 SEEKD_API int seekd_recall(struct seekd_client *client, const char *subject, const void *key,
                            size_t key_bytes, uint32_t **ret_ids, size_t *ret_n_ids);
+
+/* How far a long piece of work is. Since 0.1. */
+struct seekd_work {
+        size_t size;
+        const char *what; /* the present phase: "kept KV", "importing", "reading back" */
+        uint64_t done;    /* bytes of this phase */
+        uint64_t total;
+        double bytes_per_s;
+        double seconds_left; /* of this phase; -1 = unknown */
+};
+
+/* Called a few times a second. `work` is valid during the call. Return 0 to go on, anything else to
+ * end it: the call then returns with what was done, complete = 0. */
+typedef int (*seekd_work_fn)(void *userdata, const struct seekd_work *work);
+
+/* What one user has kept. */
+struct seekd_cache_owner {
+        uint32_t uid;
+        uint64_t host_bytes;   /* in memory */
+        uint64_t pinned_bytes; /* for pinned sessions, in memory or on disk */
+        uint64_t disk_bytes;
+        uint64_t disk_pages;  /* of 128 tokens; what conversations have in common counts once */
+        uint64_t disk_states; /* positions to go on from */
+};
+
+/* What is kept, by user. Made by the library; later versions may add fields. Since 0.1. */
+struct seekd_cache_list {
+        size_t size;
+        const struct seekd_cache_owner *const *owners; /* by uid */
+        size_t n_owners;
+        uint64_t host_bytes_max; /* of one user */
+        uint64_t disk_bytes_max; /* of one user; 0 = nothing is kept on disk */
+};
+
+/* Lists what the caller's user has kept (every user, for root and the daemon's user); waits.
+ * *ret_list with all it points to is the caller's: seekd_free() it once. Errors as
+ * seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_cache_list(struct seekd_client *client, struct seekd_cache_list **ret_list);
+
+/* What a verification found. Since 0.1. */
+struct seekd_cache_verified {
+        size_t size;
+        int complete;     /* 0 = ended by `work`; the numbers are up to there */
+        uint64_t values;  /* extents and states read */
+        uint64_t bytes;   /* of them */
+        uint64_t damaged; /* of them: forgotten, and computed anew when needed */
+        int engram;       /* engram.mdb was read */
+        uint64_t engram_bytes;
+        uint64_t engram_damaged;  /* extents */
+        char engram_message[512]; /* about the first of them, or "" */
+};
+#define SEEKD_CACHE_VERIFIED_INIT SEEKD_INIT_(struct seekd_cache_verified)
+
+/* Has the daemon read all back that the caller's user keeps on disk (root, the daemon's user:
+ * everything, and the Engram tables), in the background; waits. `work` may be NULL. Errors as
+ * seekd_complete(); BUSY: the same is being done. Since 0.1. */
+SEEKD_API int seekd_cache_verify(struct seekd_client *client, seekd_work_fn work, void *userdata,
+                                 struct seekd_cache_verified *ret);
+
+/* What a purge has forgotten. Since 0.1. */
+struct seekd_cache_purged {
+        size_t size;
+        uint32_t uid;
+        uint64_t host_bytes;
+        uint64_t disk_bytes;
+        uint64_t sessions; /* and remembered keys */
+        int on_disk; /* gone from the disk's index too; 0 = not yet, as it cannot be written */
+};
+#define SEEKD_CACHE_PURGED_INIT SEEKD_INIT_(struct seekd_cache_purged)
+
+/* As a uid: the caller's. */
+#define SEEKD_OWN_UID (-1)
+
+/* Forgets all that a user has kept: KV, sessions, remembered keys; waits until it is gone from the
+ * disk's index. Running requests are answered, and leave nothing of what they were. `uid` of
+ * another only for root and the daemon's user (else FORBIDDEN). Errors as seekd_complete(). Since
+ * 0.1. */
+SEEKD_API int seekd_cache_purge(struct seekd_client *client, int64_t uid,
+                                struct seekd_cache_purged *ret);
+
+/* What an import did. Since 0.1. */
+struct seekd_imported {
+        size_t size;
+        int complete; /* 0 = ended by `work`; another import goes on from there */
+        int already;  /* it was there, and was not read */
+        int in_use;   /* 0 = from the daemon's next start on */
+        char path[4096];
+};
+#define SEEKD_IMPORTED_INIT SEEKD_INIT_(struct seekd_imported)
+
+/* Has the daemon copy the model's Engram tables into its state folder; waits. For root and the
+ * daemon's user (else FORBIDDEN). `work` may be NULL. Errors as seekd_complete(). Since 0.1. */
+SEEKD_API int seekd_import(struct seekd_client *client, seekd_work_fn work, void *userdata,
+                           struct seekd_imported *ret);
 
 /* Frees what a function of this library allocated for its caller. NULL is allowed. Since 0.1. */
 SEEKD_API void seekd_free(void *pointer);

@@ -7,8 +7,10 @@
 #include "base/error.h"
 #include "daemon/account.h"
 #include "daemon/answer.h"
+#include "daemon/cache_requests.h"
 #include "daemon/connection.h"
 #include "daemon/engine_thread.h"
+#include "daemon/job.h"
 #include "daemon/limits.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
@@ -36,6 +38,7 @@ static void release(struct request *request) {
         struct request *next = session_requests_leave(request);
         if (next)
                 server_prepare_next(connection->server, next);
+        cache_requests_leave(request);
         connection->account->n_requests--;
         connection->account->request_bytes -= request->message_bytes;
         server_request_done(connection->server);
@@ -161,7 +164,7 @@ static int act(struct connection *connection, const struct channel_message *mess
         case RECORD_MODEL_INFO: return take_on(connection, message, arena, unpacked, refusal);
         case RECORD_STATS: answer_stats(connection, id); return 0;
         default:
-                if (session_requests_serve(message->type))
+                if (session_requests_serve(message->type) || cache_requests_serve(message->type))
                         return take_on(connection, message, arena, unpacked, refusal);
                 return refuse(refusal, CODE(UNSUPPORTED), NULL, "record type %u is not served",
                               message->type);
@@ -227,6 +230,28 @@ static void answer(struct request *request) {
         release(request);
 }
 
+/* Its progress is visible from now on, and it can be cancelled. */
+static void start_job(struct request *request) {
+        uint8_t bytes[ANSWER_BYTES_MAX];
+        take_slot(request);
+        size_t n = answer_accepted(request, bytes);
+        if (outbox_send(&request->outbox, request->outlet, RECORD_ACCEPTED, request->id, false,
+                        bytes, n) == -ENOMEM)
+                refuse(&request->refusal, CODE(INTERNAL), NULL, "out of memory");
+        else if (job_start(request->connection->server, request) == 0)
+                return;
+        answer(request);
+}
+
+/* A question that is prepared, or back from its errand or job. */
+static void go_on(struct request *request) {
+        if (request->refusal.code == 0 && request->job &&
+            request->connection->state == CONNECTION_OPEN)
+                start_job(request);
+        else
+                answer(request);
+}
+
 void dispatch_prepared(struct request *request) {
         struct server *server = request->connection->server;
         if (request->connection->state != CONNECTION_OPEN) {
@@ -237,6 +262,7 @@ void dispatch_prepared(struct request *request) {
                 refuse(&request->refusal, CODE(SHUTTING_DOWN), NULL,
                        "the daemon is stopping and takes no new requests");
         session_requests_do(&server->sessions, request);
+        cache_requests_do(server, request);
         if (request->refusal.code != 0)
                 answer(request);
         else if (request->type == RECORD_GENERATE)
@@ -244,7 +270,7 @@ void dispatch_prepared(struct request *request) {
         else if (request->errand)
                 engine_thread_submit(server->engine, request);
         else
-                answer(request);
+                go_on(request);
 }
 
 void dispatch_finished(struct request *request) {
@@ -253,5 +279,5 @@ void dispatch_finished(struct request *request) {
         if (request->type == RECORD_GENERATE)
                 release(request);
         else
-                answer(request);
+                go_on(request);
 }

@@ -87,15 +87,17 @@ static uint64_t bytes_of(const struct engram_tables *tables) {
 
 /* -------- opening -------- */
 
-static int import(struct engram *engram, const struct engram_about *about, struct error *err) {
+static int import(const struct engram *engram, const struct engram_about *about,
+                  const struct engram_making *making, struct error *err) {
         CLEANUP_FREE struct engram_source *source = malloc(sizeof(*source));
         if (!source)
                 return error_set(err, -ENOMEM, "no memory for an import");
-        *source = (struct engram_source){ *about, read_planes, engram };
+        *source = (struct engram_source){ *about, read_planes, (void *)(uintptr_t)engram };
         struct engram_import_options options = {
                 .path = engram->path,
-                .progress = engram->options.progress,
-                .userdata = engram->options.userdata,
+                .progress = making->progress,
+                .cancelled = making->cancelled,
+                .userdata = making->userdata,
         };
         if (!has_planes(engram->tables))
                 return error_set(err, -ENOENT, "%s: the checkpoint has no Engram tables to import",
@@ -109,7 +111,11 @@ static int open_store(struct engram *engram, const struct engram_about *about, s
         int r = engram_store_open(engram->path, about, &engram->store, err);
         if (r == -ENOENT && when != ENGRAM_IMPORT_NEVER &&
             (when == ENGRAM_IMPORT_NOW || bytes_of(engram->tables) <= ENGRAM_AUTO_BYTES)) {
-                r = was_there = import(engram, about, err);
+                r = was_there =
+                        import(engram, about,
+                               &(struct engram_making){ .progress = engram->options.progress,
+                                                        .userdata = engram->options.userdata },
+                               err);
                 if (r >= 0)
                         r = engram_store_open(engram->path, about, &engram->store, err);
         } else if (r == 0) {
@@ -220,6 +226,29 @@ int engram_verify(const struct engram *engram, const struct engram_verify_option
         if (!engram->store)
                 return error_set(err, -ENOENT, "%s is not in use", engram->path);
         return engram_store_verify(engram->store, options, err);
+}
+
+int engram_make(const struct engram *engram, const struct engram_making *making,
+                struct error *err) {
+        CLEANUP_FREE struct engram_about *about = malloc(sizeof(*about));
+        if (!about)
+                return error_set(err, -ENOMEM, "no memory for an import");
+        if (engram->store)
+                return 1;
+        if (!engram->tables)
+                return error_set(err, -ENOTSUP, "the model has no Engram tables");
+        if (engram->options.state_dir[0] == '\0')
+                return error_set(err, -ENOENT, "the daemon has no state folder for Engram tables");
+        int r = describe(engram->tables, about, err);
+        return r < 0 ? r : import(engram, about, making, err);
+}
+
+bool engram_in_use(const struct engram *engram) {
+        return engram->store != NULL;
+}
+
+const char *engram_path(const struct engram *engram) {
+        return engram->path;
 }
 
 struct engram *engram_free(struct engram *engram) {

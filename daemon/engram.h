@@ -53,5 +53,19 @@ bool engram_statistics(const struct engram *engram, struct engram_fetch_stats *r
 int engram_verify(const struct engram *engram, const struct engram_verify_options *options,
                   struct error *err);
 
+/* How to make engram.mdb; called on the thread that makes it. */
+struct engram_making {
+        void (*progress)(void *userdata, const struct engram_progress *progress); /* may be NULL */
+        bool (*cancelled)(void *userdata);                                        /* may be NULL */
+        void *userdata;
+};
+
+/* Makes engram.mdb beside the engine that reads the checkpoint, for the next start. 0; 1: it is
+ * there; -ENOTSUP: the model has no tables, -ENOENT: there is no state folder, or the checkpoint
+ * lacks them; else as engram_import(). */
+int engram_make(const struct engram *engram, const struct engram_making *making, struct error *err);
+bool engram_in_use(const struct engram *engram); /* rows come from engram.mdb */
+const char *engram_path(const struct engram *engram);
+
 /* After engine_close(). NULL-safe, returns NULL. */
 struct engram *engram_free(struct engram *engram);

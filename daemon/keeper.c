@@ -90,6 +90,8 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
         if (!keeper)
                 return error_set(err, -ENOMEM, "out of memory");
         keeper->parking.bytes_max = options->parked_bytes;
+        keeper->limits.host_bytes = share(options->host_bytes, options->user_percent);
+        keeper->limits.disk_bytes = on_disk ? share(options->disk_bytes, options->user_percent) : 0;
         keeper->pinned_bytes_max =
                 share(on_disk ? options->disk_bytes : options->host_bytes, options->user_percent) /
                 PINNED_SHARE;
@@ -154,6 +156,41 @@ void keeper_statistics(const struct keeper *keeper, const struct engine *engine,
         ret->reused_tokens = keeper->reused_tokens;
         ret->n_parked = keeper->parking.n;
         ret->parked_bytes = parking_bytes(&keeper->parking, NULL);
+}
+
+struct keeper_limits keeper_user_limits(const struct keeper *keeper) {
+        return keeper ? keeper->limits : (struct keeper_limits){ 0 };
+}
+
+void keeper_each_owner(const struct keeper *keeper,
+                       void (*visit)(void *context, const struct kv_cache_owner *owner),
+                       void *context) {
+        if (keeper)
+                kv_cache_each_owner(keeper->cache, visit, context);
+}
+
+struct owner_bytes {
+        uint32_t uid;
+        uint64_t bytes;
+};
+
+static void find_bytes(void *context, const struct kv_cache_owner *owner) {
+        struct owner_bytes *of = context;
+        if (owner->owner == of->uid)
+                of->bytes = owner->bytes;
+}
+
+int keeper_purge(struct keeper *keeper, uint32_t uid, const uint64_t *sessions, size_t n_sessions,
+                 uint64_t *ret_bytes) {
+        struct owner_bytes of = { .uid = uid };
+        keeper_each_owner(keeper, find_bytes, &of);
+        *ret_bytes = of.bytes;
+        if (!keeper)
+                return 0;
+        for (size_t i = 0; i < n_sessions; i++)
+                session_pins_drop(&keeper->pins, sessions[i]);
+        parking_drop_user(&keeper->parking, uid);
+        return kv_cache_purge(keeper->cache, uid);
 }
 
 struct kv_store *keeper_store(const struct keeper *keeper) {

@@ -88,3 +88,20 @@ uint64_t keeper_pinned_bytes_max(const struct keeper *keeper);
 
 /* On disk; NULL: nothing is kept there. The keeper's. */
 struct kv_store *keeper_store(const struct keeper *keeper);
+
+/* Of one user; 0: nothing is kept there. */
+struct keeper_limits {
+        uint64_t host_bytes, disk_bytes;
+};
+struct keeper_limits keeper_user_limits(const struct keeper *keeper);
+
+/* What each user has in memory. `keeper` may be NULL: nobody has anything. */
+void keeper_each_owner(const struct keeper *keeper,
+                       void (*visit)(void *context, const struct kv_cache_owner *owner),
+                       void *context);
+
+/* Forgets all that a user has in memory and on the device, but for requests that run; `sessions`:
+ * all of the user's, whose pins end. What is on disk is to be purged right after this. 0 (with the
+ * bytes of kept KV before) or -ENOMEM. `keeper` may be NULL. */
+int keeper_purge(struct keeper *keeper, uint32_t uid, const uint64_t *sessions, size_t n_sessions,
+                 uint64_t *ret_bytes);

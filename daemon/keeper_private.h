@@ -12,7 +12,8 @@ struct keeper {
         struct kv_cache *cache;
         struct parking parking;
         struct session_pins pins;
-        uint64_t pinned_bytes_max;       /* of one user */
+        uint64_t pinned_bytes_max; /* of one user */
+        struct keeper_limits limits;
         uint64_t hits[KV_TIER_DISK + 1]; /* as in the statistics, with the following two */
         uint64_t asked_tokens, reused_tokens;
 };

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/config.h"
 #include "daemon/engram.h"
+#include "daemon/import.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
 #include "daemon/server.h"
@@ -32,6 +33,7 @@ static const char usage[] =
         "                     fits the memory, and exit\n"
         "  --import           copy the model's Engram tables into the state folder, or compare\n"
         "                     those that are there, and exit\n"
+        "  --json             with --import: progress and result as JSON, one object a line\n"
         "  --version          print the version and exit\n"
         "  --help             print this and exit\n\n"
         "Exit status: 0 stopped in peace, 1 configuration or model refused, 2 wrong usage,\n"
@@ -41,6 +43,7 @@ enum {
         OPTION_CONFIG = 256,
         OPTION_CHECK,
         OPTION_IMPORT,
+        OPTION_JSON,
         OPTION_VERSION,
         OPTION_HELP,
         OPTION_SETTING
@@ -60,20 +63,21 @@ static const struct setting {
 struct command_line {
         const char *config_path; /* NULL = the default, which may be missing */
         const char *values[N_SETTINGS];
-        bool check, import;
+        bool check, import, json;
 };
 
 /* -1: go on; else the status to exit with. */
 static int parse(int argc, char **argv, struct command_line *ret) {
-        struct option list[N_SETTINGS + 6] = {
+        struct option list[N_SETTINGS + 7] = {
                 { "config", required_argument, NULL, OPTION_CONFIG },
                 { "check", no_argument, NULL, OPTION_CHECK },
                 { "import", no_argument, NULL, OPTION_IMPORT },
+                { "json", no_argument, NULL, OPTION_JSON },
                 { "version", no_argument, NULL, OPTION_VERSION },
                 { "help", no_argument, NULL, OPTION_HELP },
         };
         for (size_t i = 0; i < N_SETTINGS; i++)
-                list[5 + i] = (struct option){ settings[i].option, required_argument, NULL,
+                list[6 + i] = (struct option){ settings[i].option, required_argument, NULL,
                                                OPTION_SETTING + (int)i };
 
         for (int c; (c = getopt_long(argc, argv, "", list, NULL)) != -1;) {
@@ -83,6 +87,8 @@ static int parse(int argc, char **argv, struct command_line *ret) {
                         ret->check = true;
                 } else if (c == OPTION_IMPORT) {
                         ret->import = true;
+                } else if (c == OPTION_JSON) {
+                        ret->json = true;
                 } else if (c == OPTION_VERSION) {
                         printf("seekd %s\n", SEEKD_VERSION);
                         return EXIT_STATUS_OK;
@@ -99,6 +105,10 @@ static int parse(int argc, char **argv, struct command_line *ret) {
         if (optind < argc) {
                 fprintf(stderr, "seekd: unexpected argument '%s'\nTry 'seekd --help'.\n",
                         argv[optind]);
+                return EXIT_STATUS_USAGE;
+        }
+        if (ret->json && !ret->import) {
+                fputs("seekd: --json goes with --import alone\nTry 'seekd --help'.\n", stderr);
                 return EXIT_STATUS_USAGE;
         }
         return -1;
@@ -178,44 +188,6 @@ static int check(const struct config *config) {
         return r < 0 ? EXIT_STATUS_REFUSED : EXIT_STATUS_OK;
 }
 
-static void show_import(void *userdata, const struct engram_progress *p) {
-        (void)userdata;
-        if (isatty(STDERR_FILENO) || p->done == p->total)
-                fprintf(stderr, "\r%s: %.2f of %.2f GB, %.0f MB/s, %.0f s left   %s", p->what,
-                        (double)p->done / 1e9, (double)p->total / 1e9, p->bytes_per_s / 1e6,
-                        p->seconds_left, p->done == p->total ? "\n" : "");
-}
-
-static int import(const struct config *config) {
-        struct engram_options engram_options = { .state_dir = config->state_dir,
-                                                 .import = ENGRAM_IMPORT_NOW,
-                                                 .progress = show_import };
-        struct error err = { 0 };
-        struct engram *engram;
-        if (config->state_dir[0] == '\0') {
-                fprintf(stderr, "seekd: --import needs a state folder (--state)\n");
-                return EXIT_STATUS_REFUSED;
-        }
-        if (engram_new(&engram_options, &engram) < 0)
-                return EXIT_STATUS_INTERNAL;
-        struct engram_rows rows = engram_rows(engram);
-        struct engine_options options = { .model_dir = config->model_dir,
-                                          .n_threads = 1,
-                                          .engram_rows = &rows };
-        struct engine *engine = NULL;
-        int r = engine_open(&options, &engine, &err);
-        if (r < 0)
-                fprintf(stderr, "seekd: %s\n", err.text);
-        else if (engine_config(engine)->n_engram_layers == 0)
-                printf("%s has no Engram tables\n", config->model_dir);
-        else
-                printf("%s/engram.mdb holds the Engram tables of %s\n", config->state_dir,
-                       config->model_dir);
-        engine_close(engine);
-        engram_free(engram);
-        return r < 0 ? EXIT_STATUS_REFUSED : EXIT_STATUS_OK;
-}
-
 /* Each connection takes two descriptors; the soft limit of 1,024 is for programs that still use
  * select(2). */
 static void raise_descriptor_limit(void) {
@@ -249,7 +221,7 @@ int main(int argc, char **argv) {
                 return EXIT_STATUS_SOCKET;
         }
         if (line.import)
-                return import(&config);
+                return (int)import_tables(&config, line.json);
         raise_descriptor_limit();
         return (int)server_run(&config);
 }

@@ -37,6 +37,12 @@ bool parking_drop(struct parking *parking, const struct parked *except) {
         return false;
 }
 
+void parking_drop_user(struct parking *parking, uint32_t uid) {
+        for (unsigned i = parking->n; i > 0; i--)
+                if (parking->parked[i - 1].uid == uid)
+                        drop_at(parking, i - 1);
+}
+
 uint64_t parking_bytes(const struct parking *parking, const struct parked *except) {
         uint64_t bytes = 0;
         for (unsigned i = 0; i < parking->n; i++)

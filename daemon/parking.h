@@ -44,5 +44,7 @@ void parking_take(struct parking *parking, struct parked *parked, struct request
 /* Gives up the oldest one but `except` (may be NULL). False: there is none. */
 bool parking_drop(struct parking *parking, const struct parked *except);
 
+void parking_drop_user(struct parking *parking, uint32_t uid); /* all of this user's */
+
 /* On the device, without `except`. */
 uint64_t parking_bytes(const struct parking *parking, const struct parked *except);

@@ -300,7 +300,11 @@ void request_prepare(struct request *request, const struct engine *engine) {
         case RECORD_SESSION_REWIND:
         case RECORD_SESSION_PIN:
         case RECORD_SESSION_CLOSE:
-        case RECORD_SESSION_LIST: return; /* the loop thread's, with their message */
+        case RECORD_SESSION_LIST:
+        case RECORD_CACHE_LIST:
+        case RECORD_CACHE_VERIFY:
+        case RECORD_CACHE_PURGE:
+        case RECORD_IMPORT: return; /* the loop thread's, with their message */
         default:
                 refuse(&request->refusal, UNSUPPORTED, NULL, "record type %u is not served",
                        request->type);

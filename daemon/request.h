@@ -31,8 +31,10 @@ struct connection;
 struct constraint;
 struct flow;
 struct grammar;
+struct job;
 struct keeper;
 struct outlet;
+struct purge;
 struct sequence;
 struct session;
 struct text_stream;
@@ -85,6 +87,10 @@ struct request {
          * refusal, as preparing does. Takes no time that a step would notice. */
         void (*errand)(struct request *request, struct keeper *keeper);
 
+        /* A question whose answer takes long, after its errand if it has one: daemon/job.h. */
+        void (*job)(struct job *job);
+        struct purge *purge; /* of a CachePurge, until cache_requests_leave() */
+
         /* Generation. */
         struct sampling sampling;
         uint32_t n_generate_max; /* > 0 */
@@ -127,3 +133,6 @@ struct request *request_new(struct connection *connection, struct outlet *outlet
                             uint32_t id);
 struct request *
 request_free(struct request *request); /* NULL-safe, returns NULL; the sequence must be gone */
+
+/* Packs the answer to a question; without memory the request is refused. */
+void request_set_result(struct request *request, uint16_t type, const ProtobufCMessage *message);

@@ -14,6 +14,7 @@
 #include "daemon/connection.h"
 #include "daemon/dispatch.h"
 #include "daemon/engine_thread.h"
+#include "daemon/job.h"
 #include "daemon/limits.h"
 #include "daemon/notify.h"
 #include "daemon/prepare.h"
@@ -256,6 +257,7 @@ static void stop(struct server *server, enum exit_status status) {
         if (server->stopping)
                 return;
         server->stopping = server->draining = true;
+        jobs_end(server);
         server->exit_status = (int)status;
         stop_listening(server);
         struct connection *next;
@@ -305,6 +307,7 @@ static void on_signal(uv_signal_t *handle, int number) {
                  server->config.drain_timeout_s);
         notify_stopping(server->n_requests, server->config.drain_timeout_s);
         server->draining = true;
+        jobs_end(server);
         stop_listening(server);
         for (struct connection *c = server->connections; c; c = c->next)
                 if (c->state == CONNECTION_OPEN)

@@ -13,6 +13,7 @@
 
 struct connection;
 struct engine_thread;
+struct job;
 struct request;
 
 /* What the process ends with: seekd(8) documents them. */
@@ -44,6 +45,7 @@ struct server {
         uint64_t n_connected;                               /* ever: numbers them */
         struct request *unprepared_first, *unprepared_last; /* wait for the model, by `next` */
         unsigned n_requests;                                /* not freed */
+        struct job *jobs;                                   /* that run */
 
         bool draining; /* no new requests */
         bool stopping; /* every connection is closed or closing */

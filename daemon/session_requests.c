@@ -1,5 +1,6 @@
 #include "daemon/session_requests.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -101,23 +102,12 @@ struct request *session_requests_leave(struct request *request) {
 
 /* -------- results -------- */
 
-static void set_result(struct request *request, uint16_t type, const ProtobufCMessage *message) {
-        size_t bytes = message_packed_bytes(message);
-        request->result = malloc(bytes > 0 ? bytes : 1);
-        if (!request->result) {
-                refuse(&request->refusal, CODE(INTERNAL), NULL, "out of memory");
-                return;
-        }
-        request->result_type = type;
-        request->result_bytes = (size_t)message_pack(message, request->result, bytes);
-}
-
 static void set_session_result(struct request *request, const struct session *session) {
         Seekd__V1__SessionResult result = SEEKD__V1__SESSION_RESULT__INIT;
         result.request_id = request->id;
         result.session = session->id;
         result.position = session->n_tokens;
-        set_result(request, RECORD_SESSION_RESULT, &result.base);
+        request_set_result(request, RECORD_SESSION_RESULT, &result.base);
 }
 
 static void save_and_answer(struct request *request, struct session *session) {
@@ -130,6 +120,25 @@ static void save_and_answer(struct request *request, struct session *session) {
 static void forget(struct session *session) {
         session_unsave(session);
         session_forget(session);
+}
+
+/* Two passes: forgetting one may take others along. */
+int session_requests_purge(struct session_table *table, uint32_t uid, uint64_t **ret_ids,
+                           size_t *ret_n) {
+        struct session *session;
+        uint64_t *ids = malloc((table->by_id.n + 1) * sizeof(*ids));
+        size_t n = 0;
+        if (!ids)
+                return -ENOMEM;
+        for (size_t at = 0; (session = id_table_next(&table->by_id, &at));)
+                if (session->owner == uid)
+                        ids[n++] = session->id;
+        for (size_t i = 0; i < n; i++)
+                if ((session = id_table_get(&table->by_id, ids[i])))
+                        forget(session);
+        *ret_ids = ids;
+        *ret_n = n;
+        return 0;
 }
 
 static void open_session(struct session_table *table, struct request *request) {
@@ -210,7 +219,7 @@ static void remember_tokens(struct session_table *table, struct request *request
                 return;
         Seekd__V1__Acknowledged result = SEEKD__V1__ACKNOWLEDGED__INIT;
         result.request_id = request->id;
-        set_result(request, RECORD_ACKNOWLEDGED, &result.base);
+        request_set_result(request, RECORD_ACKNOWLEDGED, &result.base);
 }
 
 /* -------- listing -------- */
@@ -263,7 +272,7 @@ static void list_sessions(struct session_table *table, struct request *request) 
                 fill_entry(&entries[i], sessions[i]);
                 pointers[i] = &entries[i];
         }
-        set_result(request, RECORD_SESSION_LIST_RESULT, &result.base);
+        request_set_result(request, RECORD_SESSION_LIST_RESULT, &result.base);
 }
 
 /* -------- in order -------- */

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "proto/seekd.pb-c.h"
@@ -34,3 +35,8 @@ void session_requests_finish(struct request *request);
 
 /* It is about to be freed. Returns the request whose turn it is now, or NULL. */
 struct request *session_requests_leave(struct request *request);
+
+/* Forgets all sessions of a uid, with what is remembered, here and in the store. Their ids are the
+ * caller's to free. 0 or -ENOMEM: none was forgotten. */
+int session_requests_purge(struct session_table *table, uint32_t uid, uint64_t **ret_ids,
+                           size_t *ret_n);

@@ -35,6 +35,10 @@ static const struct record_facts record_facts[] = {
         [RECORD_REMEMBER] = PROMPT(remember),
         [RECORD_RECALL] = CONTROL(recall),
         [RECORD_SESSION_LIST] = CONTROL(session_list),
+        [RECORD_CACHE_LIST] = CONTROL(cache_list),
+        [RECORD_CACHE_VERIFY] = CONTROL(cache_verify),
+        [RECORD_CACHE_PURGE] = CONTROL(cache_purge),
+        [RECORD_IMPORT] = CONTROL(import),
         [RECORD_ERROR] = CONTROL(error),
         [RECORD_ACCEPTED] = CONTROL(accepted),
         [RECORD_DONE] = PROMPT(done),
@@ -46,6 +50,11 @@ static const struct record_facts record_facts[] = {
         [RECORD_RECALL_RESULT] = PROMPT(recall_result),
         [RECORD_ACKNOWLEDGED] = CONTROL(acknowledged),
         [RECORD_SESSION_LIST_RESULT] = PROMPT(session_list_result),
+        [RECORD_CACHE_LIST_RESULT] = CONTROL(cache_list_result),
+        [RECORD_CACHE_VERIFY_RESULT] = CONTROL(cache_verify_result),
+        [RECORD_CACHE_PURGE_RESULT] = CONTROL(cache_purge_result),
+        [RECORD_IMPORT_RESULT] = CONTROL(import_result),
+        [RECORD_PROGRESS] = CONTROL(progress),
 };
 
 static struct record_facts facts_of(unsigned record_type) {

@@ -23,6 +23,10 @@ enum record_type {
         RECORD_REMEMBER = 24,
         RECORD_RECALL = 25,
         RECORD_SESSION_LIST = 26,
+        RECORD_CACHE_LIST = 32,
+        RECORD_CACHE_VERIFY = 33,
+        RECORD_CACHE_PURGE = 34,
+        RECORD_IMPORT = 35,
 
         /* Answers. */
         RECORD_ERROR = 128,
@@ -37,4 +41,9 @@ enum record_type {
         RECORD_RECALL_RESULT = 145,
         RECORD_ACKNOWLEDGED = 146,
         RECORD_SESSION_LIST_RESULT = 147,
+        RECORD_CACHE_LIST_RESULT = 152,
+        RECORD_CACHE_VERIFY_RESULT = 153,
+        RECORD_CACHE_PURGE_RESULT = 154,
+        RECORD_IMPORT_RESULT = 155,
+        RECORD_PROGRESS = 156,
 };

@@ -38,6 +38,7 @@ enum slot_phase {
         SLOT_DONE = 5,      /* the final record is in the ring */
         SLOT_CANCELLED = 6, /* stopped as asked; the final record is in the ring */
         SLOT_FAILED = 7,    /* the error record is in the ring */
+        SLOT_WORKING = 8,   /* no generation: tokens_done of tokens_total MiB are done */
 };
 
 /* The slot's content as a reader gets it, and as the daemon gives it. */

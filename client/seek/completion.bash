@@ -6,14 +6,22 @@ _seek() {
                 --json --socket --help'
         local conversation='--system --think --no-think --effort --tools --tool-choice --schema'
         if ((COMP_CWORD == 1)); then
-                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions status --help --version' -- "$word"))
+                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status --help --version' -- "$word"))
                 return
         fi
         if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
                 COMPREPLY=($(compgen -W 'list open append fork rewind pin unpin close remember recall' -- "$word"))
                 return
         fi
-        if [[ $previous == --session || $previous == --with || $command == sessions && $COMP_CWORD == 3 && $word != -* ]]; then
+        if [[ $command == cache && $word != -* && $COMP_CWORD == 2 ]]; then
+                COMPREPLY=($(compgen -W 'list verify pin unpin purge export' -- "$word"))
+                return
+        fi
+        if [[ $previous == --user ]]; then
+                COMPREPLY=($(compgen -u -- "$word"))
+                return
+        fi
+        if [[ $command == cache && $word != -* && $COMP_CWORD == 3 && $previous == *pin || $previous == --session || $previous == --with || $command == sessions && $COMP_CWORD == 3 && $word != -* ]]; then
                 COMPREPLY=($(compgen -W "$(seek sessions list 2>/dev/null | cut -d' ' -f1)" -- "$word"))
                 return
         fi
@@ -44,10 +52,11 @@ _seek() {
                 ask | chat) options="$generation $conversation" ;;
                 fim) options="$generation --line --column --marker --prefix-file --suffix-file" ;;
                 tokenize) options='--decode --special --bos --json --socket --help' ;;
-                status) options='--json --socket --help' ;;
+                cache) options='--user --json --socket --help' ;;
+                import | status) options='--json --socket --help' ;;
                 esac
                 COMPREPLY=($(compgen -W "$options" -- "$word"))
-        elif [[ $command != status && $command != ask && $command != chat ]]; then
+        elif [[ $command != status && $command != cache && $command != import && $command != ask && $command != chat ]]; then
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
         fi

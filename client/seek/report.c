@@ -25,6 +25,7 @@ int exit_code_of(int seekd_code) {
         case SEEKD_E_DEADLINE:
         case SEEKD_E_NOT_FOUND:
         case SEEKD_E_REFUSED:
+        case SEEKD_E_FORBIDDEN:
         case SEEKD_E_STOPPING: return EXIT_REFUSED;
         case SEEKD_E_NO_DAEMON: return EXIT_NO_DAEMON;
         case SEEKD_E_LOST: return EXIT_LOST;

@@ -16,7 +16,8 @@ enum exit_code {
         EXIT_REFUSED = 2, /* bad input, too large, not supported, busy, not allowed */
         EXIT_NO_DAEMON = 3,
         EXIT_LOST = 4,
-        EXIT_FAILED = 5, /* the daemon, the protocol or the operating system */
+        EXIT_FAILED = 5,  /* the daemon, the protocol or the operating system */
+        EXIT_DAMAGED = 6, /* cache verify: something was damaged */
         EXIT_INTERRUPTED = 130,
 };
 
@@ -32,9 +33,11 @@ struct command {
 };
 
 extern const struct command command_ask;
+extern const struct command command_cache;
 extern const struct command command_chat;
 extern const struct command command_complete;
 extern const struct command command_fim;
+extern const struct command command_import;
 extern const struct command command_sessions;
 extern const struct command command_status;
 extern const struct command command_tokenize;

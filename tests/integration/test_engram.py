@@ -23,12 +23,12 @@ class Engram(harness.DaemonTest):
             server.stop()
             return text, server.log()
 
-    def run_seekd(self, what, model=harness.MODEL_NANO):
-        return subprocess.run([harness.SEEKD, what, "--state", self.state, "--model", model],
+    def run_seekd(self, *what, model=harness.MODEL_NANO):
+        return subprocess.run([harness.SEEKD, *what, "--state", self.state, "--model", model],
                               capture_output=True, text=True, timeout=harness.PATIENCE_S, check=False)
 
     def import_tables(self, model=harness.MODEL_NANO):
-        return self.run_seekd("--import", model)
+        return self.run_seekd("--import", model=model)
 
     def changed_model(self, change):
         """A copy of the model; `change` gets its weight file, header and where the tensors' bytes begin."""
@@ -73,6 +73,18 @@ class Engram(harness.DaemonTest):
         self.assertIn("made for another model", other.stderr)
         self.assertEqual(self.serve()[0], self.expected)
 
+    def test_an_import_for_programs(self):
+        lines = [json.loads(line) for line in self.run_seekd("--import", "--json").stdout.splitlines()]
+        self.assertEqual([line["progress"]["what"] for line in lines[:-1]][:1], ["importing"])
+        self.assertEqual(lines[-2]["progress"]["done"], lines[-2]["progress"]["total"])
+        self.assertTrue(lines[-1]["engram"]["has_tables"])
+        self.assertEqual(lines[-1]["engram"]["path"], self.file)
+        os.truncate(self.file, 5000)
+        run = self.run_seekd("--import", "--json")
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("engram.mdb", json.loads(run.stdout.splitlines()[-1])["error"]["message"])
+        self.assertEqual(self.run_seekd("--json").returncode, 2)
+
     def test_a_running_daemon_keeps_the_folder(self):
         self.ready_daemon(options=["--state", self.state])
         run = self.import_tables()
@@ -90,11 +102,11 @@ class Engram(harness.DaemonTest):
 
     def test_a_checkpoint_without_its_tables_needs_the_file(self):
         model = self.changed_model(self.hide_tables)
-        check = self.run_seekd("--check", model)
+        check = self.run_seekd("--check", model=model)
         self.assertEqual(check.returncode, 1)
         self.assertIn("engram.mdb", check.stderr)
         self.assertEqual(self.import_tables().returncode, 0)
-        check = self.run_seekd("--check", model)
+        check = self.run_seekd("--check", model=model)
         self.assertEqual(check.returncode, 0, check.stderr)
         self.assertIn("configuration and model are fine", check.stdout)
         self.assertEqual(self.serve(model=model)[0], self.expected)
@@ -110,7 +122,7 @@ class Engram(harness.DaemonTest):
         self.assertEqual(run.returncode, 1)
         self.assertIn("of Engram table 0 is 255 (NaN)", run.stderr)
         self.assertFalse(os.path.exists(self.file))
-        check = self.run_seekd("--check", model)
+        check = self.run_seekd("--check", model=model)
         self.assertEqual(check.returncode, 1)
         self.assertIn("layers.1.engram.embed.scale", check.stderr)
 
