@@ -98,7 +98,7 @@ static int check_length(struct request *request, const struct engine *engine) {
                               "for an answer",
                               request->tokens.n,
                               context < engine_config(engine)->max_positions
-                                      ? "daemon's memory for a context (device_kv)"
+                                      ? "daemon's memory (device_kv, host_kv)"
                                       : "model's context",
                               context, context - 1);
         request->n_prompt = (uint32_t)request->tokens.n;

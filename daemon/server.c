@@ -192,7 +192,7 @@ static void model_ready(struct server *server) {
         char skipped[256];
         for (unsigned i = 0; engine_skipped(engine, i, skipped, sizeof(skipped)); i++)
                 log_info("model %s: %s", server->model_name, skipped);
-        server->sessions.context_tokens = engine_config(engine)->max_positions;
+        server->sessions.context_tokens = engine_thread_context(server->engine);
         session_store_attach(&server->sessions, engine_thread_store(server->engine));
         log_kept(engine_thread_store(server->engine));
         notify_ready(server->model_name, engine_backend_name(engine));

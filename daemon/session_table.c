@@ -137,8 +137,7 @@ int session_check_room(const struct session *session, uint64_t n_tokens, struct 
         const struct account *account = account_get(table->accounts, session->owner);
         if (n_tokens > table->context_tokens)
                 return refuse(refusal, CODE(TOO_LARGE), "session",
-                              "session: %llu tokens and %llu more do not fit the model's context "
-                              "of %u",
+                              "session: %llu tokens and %llu more do not fit the context of %u",
                               (unsigned long long)session->n_tokens,
                               (unsigned long long)(n_tokens - session->n_tokens),
                               table->context_tokens);

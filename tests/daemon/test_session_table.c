@@ -113,7 +113,7 @@ static void a_session_has_the_context_and_not_more(void **state) {
         assert_int_equal(session_check_room(session, CONTEXT, &refusal), 0);
         assert_int_equal(session_check_room(session, CONTEXT + 1, &refusal), -1);
         assert_refused(SEEKD__V1__ERROR_CODE__ERROR_CODE_TOO_LARGE,
-                       "70 tokens and 99931 more do not fit the model's context of 100000");
+                       "70 tokens and 99931 more do not fit the context of 100000");
 }
 
 static void a_users_tokens_are_counted_over_all_sessions(void **state) {
