@@ -28,31 +28,42 @@ bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node) {
         return stored;
 }
 
-/* True: decided. */
-static bool look_at(struct kv_cache *cache, const struct kv_late *late) {
+/* True: decided. What hangs on something that is late itself waits for it, but the `last` time. */
+static bool look_at(struct kv_cache *cache, const struct kv_late *late, bool last) {
         struct kv_entry e;
         if (!kv_store_find(cache->store, &late->id, &e))
                 return false;
-        bool known = prefix_find(&cache->prefix, &late->id), page = e.kind == KV_EXTENT;
-        struct prefix_node *node = NULL;
-        if (known || !late->unwanted)
-                node = prefix_stored(&cache->prefix, page ? PREFIX_PAGE : PREFIX_FRONTIER, &e.id,
-                                     &e.parent, e.owner, e.position + (page ? PAGE_TOKENS : 0),
-                                     e.n_tokens, cache->prefix.arrived);
-        if (!node)
-                kv_store_delete(cache->store, &e.value, 1);
+        bool page = e.kind == KV_EXTENT, wanted = !late->unwanted;
+        if (wanted || prefix_find(&cache->prefix, &late->id)) {
+                if (prefix_stored(&cache->prefix, page ? PREFIX_PAGE : PREFIX_FRONTIER, &e.id,
+                                  &e.parent, e.owner, e.position + (page ? PAGE_TOKENS : 0),
+                                  e.n_tokens, cache->prefix.arrived))
+                        return true;
+                if (!last)
+                        return false;
+        }
+        kv_store_delete(cache->store, &e.value, 1);
         return true;
 }
 
-/* The last first: of a chain that was dropped leaves first, that is the beginning. */
+/* Mostly once over: a chain was dropped leaves first, so the last ones are its beginning. */
+static void look_at_all(struct kv_cache *cache, bool last) {
+        size_t before;
+        do {
+                before = cache->n_late;
+                for (size_t i = cache->n_late; i-- > 0;)
+                        if (look_at(cache, &cache->late[i], last))
+                                cache->late[i] = cache->late[--cache->n_late];
+        } while (cache->n_late > 0 && cache->n_late < before);
+}
+
 void kv_cache_look_at_late(struct kv_cache *cache) {
         struct kv_store_statistics s;
         if (cache->n_late == 0)
                 return;
         kv_store_statistics(cache->store, &s);
-        for (size_t i = cache->n_late; i-- > 0;)
-                if (look_at(cache, &cache->late[i]))
-                        cache->late[i] = cache->late[--cache->n_late];
+        look_at_all(cache, false);
+        look_at_all(cache, true);
         if (s.queued_bytes == 0) /* before they were looked at: what is not there will not be */
                 cache->n_late = 0;
 }

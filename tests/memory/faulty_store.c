@@ -40,13 +40,17 @@ struct kv_store *faulty_store_new(uint64_t seed, const struct page_key *key, uin
 }
 
 void faulty_store_set(struct kv_store *store, struct faulty_store_rates rates) {
+        pthread_mutex_lock(&store->lock);
         store->rates = rates;
+        pthread_mutex_unlock(&store->lock);
 }
 
 void faulty_store_limit(struct kv_store *store, uint64_t owner_bytes_max,
                         uint64_t write_bytes_per_day) {
+        pthread_mutex_lock(&store->lock);
         store->owner_bytes_max = owner_bytes_max ? owner_bytes_max : store->bytes_max;
         store->day_bytes_max = write_bytes_per_day;
+        pthread_mutex_unlock(&store->lock);
 }
 
 void faulty_store_next_day(struct kv_store *store) {
@@ -100,7 +104,7 @@ static void write_first(struct kv_store *s, bool fail) {
                 s->n++;
                 return;
         }
-        if (known && late.entry.kind == KV_EXTENT && !fail) { /* a larger extent replaces it */
+        if (known && !fail && late.entry.value_bytes > known->entry.value_bytes) { /* replaced */
                 known->entry.value = late.entry.value;
                 known->entry.value_bytes = late.entry.value_bytes;
         }
@@ -109,9 +113,16 @@ static void write_first(struct kv_store *s, bool fail) {
         memmove(&s->record[s->n], &s->record[s->n + 1], s->n_late * sizeof(*s->record));
 }
 
+/* A value is written, or given up, as a whole. */
 static void write_all(struct kv_store *s) {
-        while (s->n_late > 0)
-                write_first(s, fails(s, s->rates.commit));
+        uint64_t value = 0;
+        bool fail = false;
+        while (s->n_late > 0) {
+                if (s->record[s->n].entry.value != value)
+                        fail = fails(s, s->rates.commit);
+                value = s->record[s->n].entry.value;
+                write_first(s, fail);
+        }
 }
 
 void faulty_store_write(struct kv_store *s) {
