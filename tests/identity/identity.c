@@ -58,7 +58,7 @@ static uint64_t cuts_of(const struct run *run, enum source source) {
 /* The source that has the fewest cuts, of those that differ by what a process has room for. */
 static enum source choose_source(const struct run *run) {
         enum source least = SOURCE_DEVICE;
-        for (int i = SOURCE_DEVICE; i <= SOURCE_LMDB; i++)
+        for (enum source i = SOURCE_DEVICE; i <= SOURCE_LMDB; i++)
                 if (cuts_of(run, i) < cuts_of(run, least))
                         least = i;
         return least;
@@ -139,7 +139,7 @@ static bool run_process(struct run *run, bool kill_it) {
 
 static uint64_t all_cuts(const struct run *run) {
         uint64_t n = 0;
-        for (int i = 0; i < SOURCE_NONE; i++)
+        for (enum source i = SOURCE_DEVICE; i < SOURCE_NONE; i++)
                 n += cuts_of(run, i);
         return n;
 }
@@ -148,7 +148,7 @@ static uint64_t all_cuts(const struct run *run) {
 static bool is_enough(const struct run *run) {
         unsigned n = run->options->n_cuts;
         uint64_t small_pool = 0;
-        for (int i = 0; i < SOURCE_NONE; i++) {
+        for (enum source i = SOURCE_DEVICE; i < SOURCE_NONE; i++) {
                 small_pool += atomic_load(&run->ledger->row[i].small_pool_cuts);
                 if (cuts_of(run, i) < n / 10)
                         return false;
@@ -191,7 +191,7 @@ static void print_table(const struct run *run) {
         if (!run->options->json)
                 printf("%-12s %-8s %6s %6s %10s %10s %7s %13s %7s\n", "model", "source", "cuts",
                        "small", "reused", "tokens", "differ", "logits", "differ");
-        for (int i = 0; i < N_SOURCES; i++)
+        for (enum source i = SOURCE_DEVICE; i < N_SOURCES; i++)
                 print_row(run, i, &ledger->row[i]);
         if (run->options->json)
                 return;
