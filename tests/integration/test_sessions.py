@@ -162,6 +162,26 @@ class Order(Sessions):
         before = answer["usage"]["prompt_tokens"] + len(answer["tokens"])
         self.assertEqual(tokens, before + len(self.tokenize(server, "int")))
 
+    def test_what_waits_for_a_session_that_is_forgotten_is_told(self):
+        server = self.ready_daemon()
+        session = self.open(server)
+        client = self.start(server, session, 0)
+
+        def start_waiting(*args, stdin=b""):
+            waiting = server.start_seek("sessions", *args, stdin=stdin)
+            harness.wait_until(lambda: any(c["pid"] == waiting.pid and c["queued"] == 1
+                                           for c in server.status()["clients"]), "it waits")
+            return waiting
+        close = start_waiting("close", session, "--forget")
+        append = start_waiting("append", session, stdin=b"int")
+        client.send_signal(signal.SIGINT)
+        client.communicate()
+        self.assertEqual(close.communicate()[1], b"")
+        self.assertEqual(close.returncode, 0)
+        self.assertIn(b"this user has none with the id", append.communicate()[1])
+        self.assertEqual(append.returncode, 2)
+        self.assertIsNone(self.listed(server, session))
+
     def test_a_cancelled_answer_is_kept_as_far_as_it_came(self):
         server = self.ready_daemon()
         session = self.open(server)
