@@ -71,6 +71,7 @@ static void fill_verdict(Seekd__V1__CacheVerdict *cache, struct request *request
                 [PREFIX_END_DIFFERENT] = SEEKD__V1__CACHE_END__CACHE_END_DIFFERENT_PROMPT,
                 [PREFIX_END_EVICTED] = SEEKD__V1__CACHE_END__CACHE_END_EVICTED,
                 [PREFIX_END_NO_FRONTIER] = SEEKD__V1__CACHE_END__CACHE_END_NO_FRONTIER,
+                [PREFIX_END_OTHER_MODEL] = SEEKD__V1__CACHE_END__CACHE_END_DIFFERENT_MODEL,
         };
         struct kv_verdict *v = &request->verdict;
         cache->tokens_reused = v->n_reused;

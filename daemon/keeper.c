@@ -44,7 +44,7 @@ static int fingerprint(const struct engine *engine, const char *model_dir, struc
 
 static void report(void *context, enum kv_event event, const char *text) {
         (void)context;
-        if (event == KV_EVENT_RECOVERED || event == KV_EVENT_SHARE)
+        if (event == KV_EVENT_RECOVERED || event == KV_EVENT_SHARE || event == KV_EVENT_OTHER_MODEL)
                 log_info("kept KV: %s", text);
         else
                 log_warning("kept KV: %s", text);
@@ -56,7 +56,8 @@ static uint64_t share(uint64_t bytes, unsigned percent) {
 
 static int open_store(const struct keeper_options *options, const struct engine *engine,
                       const struct page_key *key, const struct page_id *format,
-                      struct kv_store **ret, struct error *err) {
+                      struct keeper *keeper, struct error *err) {
+        struct kv_store_statistics statistics;
         struct kv_store_config config = {
                 .folder = options->state_dir,
                 .key = key,
@@ -68,7 +69,12 @@ static int open_store(const struct keeper_options *options, const struct engine 
                 .write_bytes_per_day = options->disk_writes_per_day,
                 .report = report,
         };
-        return kv_store_open(&config, ret, err);
+        int r = kv_store_open(&config, &keeper->store, err);
+        if (r < 0)
+                return r;
+        kv_store_statistics(keeper->store, &statistics);
+        keeper->other_model = statistics.other_model;
+        return 0;
 }
 
 /* What a parked sequence holds in memory stands in nobody's way. */
@@ -115,7 +121,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
         if (r == 0)
                 r = fingerprint(engine, options->model_dir, &config.fingerprint, err);
         if (r == 0 && on_disk)
-                r = open_store(options, engine, &key, &config.fingerprint, &keeper->store, err);
+                r = open_store(options, engine, &key, &config.fingerprint, keeper, err);
         config.store = keeper->store;
         if (r == 0)
                 r = kv_cache_open(&config, &keeper->cache, err);

@@ -25,6 +25,8 @@ static void began(struct request *request, const struct kv_verdict *verdict) {
                  n_prompt_done = n < request->n_prompt ? n : request->n_prompt;
         if (!request->began) {
                 request->verdict = *verdict;
+                if (verdict->end == PREFIX_END_COLD && request->keeper->other_model)
+                        request->verdict.end = PREFIX_END_OTHER_MODEL;
                 request->keeper->hits[verdict->tier]++;
                 request->keeper->asked_tokens += request->n_prompt;
                 request->keeper->reused_tokens += n_prompt_done;

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "daemon/engine_thread.h"
 #include "daemon/job.h"
 #include "daemon/keeper.h"
 #include "daemon/request.h"
@@ -135,6 +136,8 @@ void purge_wait(struct job *job) {
         result.disk_bytes = purge->disk_bytes;
         result.sessions = purge->n_sessions;
         result.on_disk = wait_for_disk(purge, job);
+        if (result.on_disk && engine_thread_store(job->engine))
+                kv_store_drop_aside(engine_thread_store(job->engine));
         log_info("user %u asked to forget all of user %u: %llu bytes in memory, %llu on disk, %zu "
                  "sessions%s",
                  request->uid, purge->uid, (unsigned long long)purge->host_bytes,

@@ -14,9 +14,7 @@
 #include "memory/kv_private.h"
 #include "memory/lmdb_file.h"
 
-#define FILE_NAME    "kv.mdb"
-#define DAMAGED_NAME "kv.mdb.damaged"
-#define LOCK_NAME    "kv.lock"
+#define LOCK_NAME "kv.lock"
 
 /* Address space, not memory. The budget counts values; a quarter more is for the index and for runs
  * that wait to be reused, and the least is for stores so small that LMDB's own pages count.
@@ -46,14 +44,16 @@ static int lock_store(struct kv_store *store, const char *folder, struct error *
                 return 0;
         if (errno == EWOULDBLOCK)
                 return error_set(err, -EBUSY, "%s/%s: another process uses this store", folder,
-                                 FILE_NAME);
+                                 KV_FILE_NAME);
         return error_errno(err, "%s/%s", folder, LOCK_NAME);
 }
 
-/* Reads what is there. -ENODATA = nothing, -EUCLEAN = nothing to be trusted. */
-static int load_file(struct kv_store *store, struct error *err) {
+/* Reads what is there. -ENODATA = nothing, -EUCLEAN = nothing to be trusted, -ESTALE =
+ * *ret_other's.
+ */
+static int load_file(struct kv_store *store, struct page_id *ret_other, struct error *err) {
         CLEANUP_CLOSE int fd =
-                openat(store->folder_fd, FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+                openat(store->folder_fd, KV_FILE_NAME, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
                 return errno == ENOENT ? -ENODATA : error_errno(err, "open");
         struct stat st;
@@ -61,13 +61,27 @@ static int load_file(struct kv_store *store, struct error *err) {
                 return error_errno(err, "fstat");
         if (!S_ISREG(st.st_mode))
                 return error_set(err, -EINVAL, "not a regular file");
-        return kv_load(store, fd, err);
+        return kv_load(store, fd, ret_other, err);
+}
+
+/* The store of this model, whichever name it has. As load_file(). */
+static int load_ours(struct kv_store *store, struct error *err) {
+        struct page_id other;
+        int r = kv_aside_take_back(store, err); /* when a start was cut off between two names */
+        if (r >= 0)
+                r = load_file(store, &other, err);
+        if (r != -ESTALE || page_id_equal(&other, &store->fingerprint))
+                return r;
+        r = kv_aside_put(store, &other, err);
+        if (r == 0)
+                r = kv_aside_take_back(store, err);
+        return r < 0 ? r : load_file(store, &other, err);
 }
 
 static int move_aside(struct kv_store *store, struct error *err) {
-        if (renameat(store->folder_fd, FILE_NAME, store->folder_fd, DAMAGED_NAME) < 0 ||
+        if (renameat(store->folder_fd, KV_FILE_NAME, store->folder_fd, KV_DAMAGED_NAME) < 0 ||
             fsync(store->folder_fd) < 0)
-                return error_errno(err, "%s: cannot be moved aside", FILE_NAME);
+                return error_errno(err, "%s: cannot be moved aside", KV_FILE_NAME);
         return 0;
 }
 
@@ -110,7 +124,7 @@ static int open_lmdb(struct kv_store *store, const char *path) {
 
 static int open_env(struct kv_store *store, const char *folder, struct error *err) {
         char path[PATH_MAX];
-        if (snprintf(path, sizeof(path), "%s/%s", folder, FILE_NAME) >= (int)sizeof(path))
+        if (snprintf(path, sizeof(path), "%s/%s", folder, KV_FILE_NAME) >= (int)sizeof(path))
                 return error_set(err, -ENAMETOOLONG, "%s", folder);
         uint64_t budget = store->bytes_max + store->bytes_max / 4;
         store->map_bytes = budget + MAP_BYTES_MIN;
@@ -163,20 +177,20 @@ int kv_environment_open(struct kv_store *store, const char *folder, struct error
         if (r < 0)
                 return r;
         struct error why = { 0 };
-        r = load_file(store, &why);
+        r = load_ours(store, &why);
         if (r == -EUCLEAN) {
                 r = move_aside(store, err);
                 if (r < 0)
                         return r;
                 store->statistics.moved_aside = true;
                 kv_report(store, KV_EVENT_DAMAGED_STORE,
-                          "%s/%s: damaged (%s); moved to %s, starting empty", folder, FILE_NAME,
-                          why.text, DAMAGED_NAME);
+                          "%s/%s: damaged (%s); moved to %s, starting empty", folder, KV_FILE_NAME,
+                          why.text, KV_DAMAGED_NAME);
         } else if (r == -ENODATA) {
-                if (unlinkat(store->folder_fd, FILE_NAME, 0) < 0 && errno != ENOENT)
-                        return error_errno(err, "%s/%s", folder, FILE_NAME);
+                if (unlinkat(store->folder_fd, KV_FILE_NAME, 0) < 0 && errno != ENOENT)
+                        return error_errno(err, "%s/%s", folder, KV_FILE_NAME);
         } else if (r < 0) {
-                return error_set(err, r, "%s/%s: %s", folder, FILE_NAME, why.text);
+                return error_set(err, r, "%s/%s: %s", folder, KV_FILE_NAME, why.text);
         }
         return open_env(store, folder, err);
 }

@@ -148,9 +148,11 @@ static int take_meta(struct load *load, const struct lmdb_node *node) {
         load->has_meta = true;
         /* Before anything else is judged by rules that a newer format may not follow. */
         if (load->meta.version > KV_META_VERSION)
-                return error_set(load->err, -EPROTONOSUPPORT,
-                                 "written in format %u; this program knows formats up to %u",
-                                 load->meta.version, KV_META_VERSION);
+                return error_set(
+                        load->err, -EPROTONOSUPPORT,
+                        "written in format %u; this program knows formats up to %u: use the "
+                        "later one, or name another state folder",
+                        load->meta.version, KV_META_VERSION);
         return 0;
 }
 
@@ -299,17 +301,19 @@ static int check_meta(struct load *load) {
         if (load->meta.page_bytes != store->page_bytes ||
             load->meta.frontier_bytes_max != store->frontier_bytes_max)
                 return error_set(load->err, -ESTALE,
-                                 "pages of %u and frontiers of %u bytes, not %u and %u",
+                                 "pages of %u and frontiers of %u bytes, not %u and %u; remove it, "
+                                 "or name another state folder",
                                  load->meta.page_bytes, load->meta.frontier_bytes_max,
                                  store->page_bytes, store->frontier_bytes_max);
         return 0;
 }
 
-int kv_load(struct kv_store *store, int fd, struct error *err) {
+int kv_load(struct kv_store *store, int fd, struct page_id *ret_fingerprint, struct error *err) {
         struct load load = { .store = store, .err = err };
         int r = lmdb_file_walk(fd, KV_ENV_FLAGS, kv_databases, KV_DATABASES, take, &load, err);
         if (r == 0)
                 r = check_meta(&load);
+        *ret_fingerprint = load.meta.fingerprint;
         if (r == 0)
                 r = build_index(&load);
         if (r == 0) {

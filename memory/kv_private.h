@@ -33,6 +33,9 @@ enum kv_database {
 };
 extern const struct lmdb_database kv_databases[KV_DATABASES];
 
+#define KV_FILE_NAME    "kv.mdb"
+#define KV_DAMAGED_NAME "kv.mdb.damaged"
+
 /* Flags that LMDB keeps in the file: it is a file of its own, not a folder. */
 #define KV_ENV_FLAGS MDB_NOSUBDIR
 
@@ -134,8 +137,17 @@ void kv_environment_close(struct kv_store *store);
 int kv_environment_grow(struct kv_store *store);
 int kv_errno(int lmdb_status); /* 0 or a negative errno */
 
-/* kv_load.c: the index from the file, which it checks. -ENODATA = there is nothing in it. */
-int kv_load(struct kv_store *store, int fd, struct error *err);
+/* kv_load.c: the index from the file, which it checks. -ENODATA = there is nothing in it; -ESTALE =
+ * it is of another fingerprint, or of other sizes. */
+int kv_load(struct kv_store *store, int fd, struct page_id *ret_fingerprint, struct error *err);
+
+/* kv_aside.c: stores of other fingerprints. Opening. */
+/* Gives this fingerprint's store its name again, if it was put aside and there is no kv.mdb. 1, 0 =
+ * nothing to do, or what the file system says. */
+int kv_aside_take_back(struct kv_store *store, struct error *err);
+/* Renames kv.mdb, which is of this fingerprint, and removes what was put aside before, but for this
+ * store's own. */
+int kv_aside_put(struct kv_store *store, const struct page_id *fingerprint, struct error *err);
 
 /* kv_queue.c: what waits, and the thread that takes it. */
 void *kv_writer(void *store);

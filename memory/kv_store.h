@@ -40,6 +40,7 @@ enum kv_event {
         KV_EVENT_FULL,          /* disk or map full: nothing is stored until space appears */
         KV_EVENT_FAILED,        /* writing failed in another way; reading goes on */
         KV_EVENT_RECOVERED,     /* storing again after FULL or FAILED */
+        KV_EVENT_OTHER_MODEL,   /* the file was of another fingerprint; put aside, see open */
         KV_EVENT_SPENT,         /* write_bytes_per_day are written; once a day */
         KV_EVENT_SHARE,         /* a uid has reached owner_bytes_max; once for each since open */
 };
@@ -61,10 +62,12 @@ struct kv_store_config {
 /* Opens the store, making it when missing, and rebuilds the index in memory.
  *   -EBUSY            another process has it open
  *   -EPROTONOSUPPORT  written in a newer format than this program knows
- *   -ESTALE           written for another fingerprint or other sizes
+ *   -ESTALE           written for other sizes of pages or frontiers
  *   -ENOSPC, -EACCES, -EROFS, ...  the file system says so
  * A file that cannot be trusted is no error: it is renamed to kv.mdb.damaged (one is kept),
- * KV_EVENT_DAMAGED_STORE is reported and an empty store is made. */
+ * KV_EVENT_DAMAGED_STORE is reported and an empty store is made. So is one that was written for
+ * another fingerprint: it is renamed to kv.mdb.other-FINGERPRINT (one is kept) and used again by
+ * the next open for that; KV_EVENT_OTHER_MODEL is reported. */
 int kv_store_open(const struct kv_store_config *config, struct kv_store **ret, struct error *err);
 
 /* Commits what is queued, then closes. NULL-safe. Pins must have been returned. */
@@ -209,6 +212,10 @@ int kv_store_delete_session(struct kv_store *store, uint64_t id); /* 0 or -ENOME
  * it is gone from the index on disk; unlinked bytes stay in the file until they are reused. */
 int kv_store_purge(struct kv_store *store, uint32_t owner, kv_done *done, void *context);
 
+/* Deletes what lies beside the store: a damaged one, that of another fingerprint. They hold what
+ * users wanted forgotten as well. */
+void kv_store_drop_aside(struct kv_store *store);
+
 /* -- what is going on ----------------------------------------------------------------------------
  */
 
@@ -223,6 +230,7 @@ struct kv_store_statistics {
         uint64_t dropped_entries;    /* index entries dropped at open */
         uint64_t load_ns;            /* checking the file and rebuilding the index */
         bool moved_aside;            /* open found a damaged file */
+        bool other_model;            /* open found a file of another fingerprint */
         bool suspended;              /* not storing: see KV_EVENT_FULL, KV_EVENT_FAILED */
         int suspended_by;            /* then: a negative errno */
 };

@@ -175,6 +175,7 @@ enum prefix_end {
         PREFIX_END_DIFFERENT,   /* what is kept goes on with other tokens */
         PREFIX_END_EVICTED,     /* more was kept, and forgotten to make room */
         PREFIX_END_NO_FRONTIER, /* pages are kept further than any state to go on from */
+        PREFIX_END_OTHER_MODEL, /* no lookup's: as COLD, and what was kept is of another model */
 };
 
 #define PREFIX_SIDES_MAX 8 /* kept tokens in a verdict */

@@ -48,7 +48,7 @@ static void print_cache_verdict(const struct seekd_result *result) {
         case SEEKD_CACHE_END_EVICTED: fputs("; the rest was dropped to make room", stderr); break;
         case SEEKD_CACHE_END_NO_FRONTIER: fputs("; no state was kept to go on from", stderr); break;
         case SEEKD_CACHE_END_DIFFERENT_MODEL:
-                fputs("; the rest is of another model", stderr);
+                fputs("; what was kept on disk is of another model", stderr);
                 break;
         default: break;
         }

@@ -7,7 +7,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <limits.h>
 #include <lmdb.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/error.h"
@@ -403,24 +405,62 @@ static void a_second_user_is_refused(void **state) {
         assert_non_null(strstr(err.text, "kv.mdb: another process uses this store"));
 }
 
-static void another_models_store_is_refused_and_kept(void **state) {
-        (void)state;
-        put_some(&a);
+static void as_model(uint8_t model) {
         fixture_close(&f);
-        struct error err = { 0 };
-        f.config.fingerprint.bytes[0] ^= 1;
-        assert_int_equal(fixture_try_open(&f, &err), -ESTALE);
-        assert_non_null(strstr(err.text, "kv.mdb: written for another model"));
-        f.config.fingerprint.bytes[0] ^= 1;
-        f.config.page_bytes++;
-        assert_int_equal(fixture_try_open(&f, &err), -ESTALE);
-        assert_non_null(strstr(err.text, "pages of 1500 and frontiers of 6000 bytes, not 1501"));
-        f.config.page_bytes--;
+        f.config.fingerprint.bytes[0] = model;
         fixture_open(&f);
-        assert_some(&a);
 }
 
-/* Puts a meta record of a later format there, and a database that this program does not know. */
+static void another_models_store_is_put_aside_and_found_again(void **state) {
+        (void)state;
+        const uint8_t ours = f.config.fingerprint.bytes[0];
+        assert_int_equal(chain_put(&f, &a, 0, 8, NULL, NULL), 0);
+        as_model(7);
+        assert_int_equal(f.events[KV_EVENT_OTHER_MODEL], 1);
+        assert_true(statistics().other_model);
+        assert_int_equal(statistics().n_pages, 0);
+        as_model(7);
+        assert_false(statistics().other_model);
+        as_model(ours);
+        assert_true(statistics().other_model);
+        assert_int_equal(chain_read(&f, &a, 0, 8), 8);
+        as_model(7);
+        as_model(8); /* a third: only the last one before is kept */
+        as_model(ours);
+        assert_int_equal(statistics().n_pages, 0);
+        kv_store_drop_aside(f.store);
+        as_model(8);
+        assert_int_equal(f.events[KV_EVENT_OTHER_MODEL], 6);
+        as_model(ours);
+}
+
+static void a_start_cut_off_between_two_names_goes_on(void **state) {
+        (void)state;
+        const uint8_t ours = f.config.fingerprint.bytes[0];
+        char from[PATH_MAX];
+        assert_int_equal(chain_put(&f, &a, 0, 8, NULL, NULL), 0);
+        as_model(7);
+        fixture_close(&f);
+        snprintf(from, sizeof(from), "%s", scratch_file(&f.folder, "kv.mdb"));
+        assert_int_equal(rename(from, scratch_file(&f.folder, "kv.mdb.other-0702030400000000")), 0);
+        f.config.fingerprint.bytes[0] = ours;
+        fixture_open(&f);
+        assert_int_equal(chain_read(&f, &a, 0, 8), 8);
+}
+
+static void other_sizes_are_refused_and_kept(void **state) {
+        (void)state;
+        struct error err = { 0 };
+        assert_int_equal(chain_put(&f, &a, 0, 8, NULL, NULL), 0);
+        fixture_close(&f);
+        f.config.page_bytes++;
+        assert_int_equal(fixture_try_open(&f, &err), -ESTALE);
+        assert_non_null(strstr(err.text, "name another state folder"));
+        f.config.page_bytes--;
+        fixture_open(&f);
+        assert_int_equal(chain_read(&f, &a, 0, 8), 8);
+}
+
 static void make_newer(const char *path) {
         MDB_env *env;
         MDB_txn *txn;
@@ -483,7 +523,9 @@ int main(void) {
                 with_store(the_daily_budget_outlasts_a_restart),
                 with_store(a_full_queue_says_so),
                 with_store(a_second_user_is_refused),
-                with_store(another_models_store_is_refused_and_kept),
+                with_store(another_models_store_is_put_aside_and_found_again),
+                with_store(a_start_cut_off_between_two_names_goes_on),
+                with_store(other_sizes_are_refused_and_kept),
                 with_store(a_newer_format_is_refused_and_kept),
                 with_store(a_missing_folder_is_named),
         };
