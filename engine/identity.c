@@ -43,6 +43,13 @@ static void add_description(const struct sink *sink, const struct tensor *t) {
         sink->add(sink->context, text, strlen(text) + 1);
 }
 
+static void add_all(const struct sink *sink, const struct checkpoint *c) {
+        for (size_t i = 0; i < checkpoint_n_tensors(c); i++) {
+                const struct tensor *t = checkpoint_tensor(c, i);
+                sink->add(sink->context, t->data, t->bytes);
+        }
+}
+
 /* One block of each `stride` bytes of all tensors, laid end to end in the order of their names. */
 static void add_samples(const struct sink *sink, const struct checkpoint *c, uint64_t stride) {
         uint64_t skip = 0; /* bytes of the next tensor before its first sample */
@@ -73,7 +80,9 @@ int engine_identity(const struct engine *engine, const char *model_dir,
                 add_description(&sink, checkpoint_tensor(c, i));
                 bytes += checkpoint_tensor(c, i)->bytes;
         }
-        uint64_t stride = bytes <= WHOLE_BYTES_MAX ? SAMPLE_BYTES : bytes / N_SAMPLES;
-        add_samples(&sink, c, stride);
+        if (bytes <= WHOLE_BYTES_MAX)
+                add_all(&sink, c);
+        else
+                add_samples(&sink, c, bytes / N_SAMPLES);
         return 0;
 }
