@@ -100,15 +100,18 @@ static bool make_room(struct runner *runner, const struct request *request, uint
                bytes_max)
                 if (!keeper_drop_parked(runner->keeper, request))
                         break;
-        /* What is known of it goes to the device first, whether it is restored or computed. */
-        clear(runner, engine_kv_bytes(runner->engine, request->tokens.n, false), request);
+        /* What is known of it and not parked comes to the device first, restored or computed. */
+        uint64_t known = engine_kv_bytes(runner->engine, request->tokens.n, false),
+                 there = keeper_parked_bytes(runner->keeper, NULL) -
+                keeper_parked_bytes(runner->keeper, request);
+        clear(runner, known > there ? known - there : 0, request);
         return true;
 }
 
 /* 0: it holds a sequence. -EAGAIN: not now, but one behind it may. Else nobody may. */
-static int start(struct runner *runner, struct request *request, unsigned n_running,
+static int start(struct runner *runner, struct request *request, unsigned n_active,
                  uint64_t now_ns) {
-        if (n_running > 0 && runner->n_ends < request->n_ends_awaited)
+        if (n_active > 0 && runner->n_ends < request->n_ends_awaited)
                 return -EBUSY;
         uint64_t bytes = memory_plan_commit(runner->engine, &runner->plan,
                                             request->n_prompt + (uint64_t)request->n_generate_max);
@@ -120,7 +123,7 @@ static int start(struct runner *runner, struct request *request, unsigned n_runn
                 r = keeper_begin(runner->keeper, runner->engine, request);
         while (r == -ENOSPC && keeper_drop_parked(runner->keeper, request));
         if (r == -ENOSPC || r == -ENOMEM)
-                request->n_ends_awaited = runner->n_ends + 1; /* trying again is not for nothing */
+                request->n_ends_awaited = runner->n_ends + 1; /* before that it would be the same */
         if (r < 0)
                 return r;
         request->device_bytes = bytes;
@@ -169,16 +172,14 @@ void admission_start(struct runner *runner, uint64_t now_ns) {
                         break;
                 if (request->paused_ns != 0)
                         continue;
-                int r = start(runner, request, n_holders(runner), now_ns);
+                int r = start(runner, request, n_active, now_ns);
                 if (r == -EAGAIN) /* what is kept of it is being read */
                         continue;
-                if (r < 0) {
-                        if (n_holders(runner) ==
-                            0) /* nobody will free memory: it would be for ever */
-                                fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL,
-                                     "out of memory", now_ns);
+                if (r < 0 && n_holders(runner) == 0) /* nobody will free memory */
+                        fail(request, SEEKD__V1__ERROR_CODE__ERROR_CODE_INTERNAL, "out of memory",
+                             now_ns);
+                if (r < 0)
                         break;
-                }
                 n_active++;
         }
         runner->n_running = n_holders(runner);

@@ -429,6 +429,23 @@ static void where_memory_is_short_the_youngest_gives_way(void **state) {
         stop(&machine);
 }
 
+static void conversations_that_fit_together_all_stay(void **state) {
+        (void)state;
+        struct machine plain = start((struct memory){ 0, 0, "" });
+        uint64_t device = 2 * engine_kv_bytes(plain.engine, ALL_TOKENS + 1, false);
+        stop(&plain);
+        struct machine machine = start((struct memory){ device, 16 << 20, "" });
+        struct world *world = new_world(&machine);
+        for (uint32_t i = 0; i < 4; i++) { /* their first turns, then their second ones */
+                generate(world, &world->clients[i], i % 2, i < 2 ? TURN_TOKENS : ALL_TOKENS, 1);
+                run_until_idle(world, i + 1);
+        }
+        assert_int_equal(statistics(&machine).hits[KV_TIER_DEVICE], 2);
+        assert_int_equal(statistics(&machine).n_parked, 2);
+        free_world(world);
+        stop(&machine);
+}
+
 /* Beside a parked sequence there is room for a prompt, but not for the page that its answer begins:
  * the parked one goes before a running one is spilled. */
 static void parked_sequences_make_room_on_the_device(void **state) {
@@ -494,6 +511,7 @@ int main(void) {
                 cmocka_unit_test(the_smallest_legal_device_is_enough),
                 cmocka_unit_test(a_small_device_serves_many),
                 cmocka_unit_test(where_memory_is_short_the_youngest_gives_way),
+                cmocka_unit_test(conversations_that_fit_together_all_stay),
                 cmocka_unit_test(parked_sequences_make_room_on_the_device),
                 cmocka_unit_test(parked_sequences_make_room_in_the_host),
                 cmocka_unit_test(no_more_are_parked_than_may),
