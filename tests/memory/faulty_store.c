@@ -262,6 +262,25 @@ void kv_store_delete(struct kv_store *s, const uint64_t *values, size_t n) {
         pthread_mutex_unlock(&s->lock);
 }
 
+/* What is written, and what is late. */
+void faulty_store_purge(struct kv_store *s, uint32_t owner) {
+        pthread_mutex_lock(&s->lock);
+        size_t n = 0, n_late = 0;
+        for (size_t i = 0; i < s->n + s->n_late; i++) {
+                struct record *r = &s->record[i];
+                if (r->entry.owner == owner) {
+                        s->bytes -= bytes_of(s, &r->entry);
+                        free(r->data);
+                        continue;
+                }
+                s->record[n + n_late] = *r;
+                *(i < s->n ? &n : &n_late) += 1;
+        }
+        s->n = n;
+        s->n_late = n_late;
+        pthread_mutex_unlock(&s->lock);
+}
+
 /* -- reading -------------------------------------------------------------------------------------
  */
 

@@ -23,6 +23,7 @@ void faulty_store_set(struct kv_store *store, struct faulty_store_rates rates);
 void faulty_store_limit(struct kv_store *store, uint64_t owner_bytes_max,
                         uint64_t write_bytes_per_day);
 void faulty_store_next_day(struct kv_store *store);
+void faulty_store_purge(struct kv_store *store, uint32_t owner);
 void faulty_store_write(struct kv_store *store); /* what is late is written now */
 void faulty_store_crash(struct kv_store *store); /* what is late is lost */
 /* Records deleted only because they hung on a value that was. */

@@ -1,7 +1,7 @@
 /* The life of kept KV, by chance: several users' conversations grow, branch, pause, are cancelled,
- * pinned and pushed out, under a store that refuses, delays, loses and damages, with restarts and
- * crashes. Whatever happens, a lease only ever goes on from the bytes that were computed for
- * exactly its user's tokens, and what tests/memory/kept_check.h counts is right.
+ * pinned, purged and pushed out, under a store that refuses, delays, loses and damages, with
+ * restarts and crashes. Whatever happens, a lease only ever goes on from the bytes that were
+ * computed for exactly its user's tokens, and what tests/memory/kept_check.h counts is right.
  *
  *   SEEKD_TEST_SEED   one seed instead of the usual ones; even ones make the same steps in every
  * run SEEKD_TEST_STEPS  of each seed
@@ -63,7 +63,7 @@ struct simulation {
         bool waits;     /* for each read at once: the same steps in every run */
         bool faultless; /* since its start */
         size_t acting;  /* number of the lease */
-        uint64_t n_leases, n_reused, n_restarts, n_pinned, n_ended;
+        uint64_t n_leases, n_reused, n_restarts, n_purges, n_pinned, n_ended;
         struct kv_cache_statistics sum;
 };
 
@@ -172,6 +172,26 @@ static void pin(struct simulation *s) {
         assert_true(kv_pin_tokens(s->pin[i]) <= t->n);
 }
 
+/* A user's will: leases run on, and whatever was kept of him is found no more. */
+static void purge(struct simulation *s) {
+        uint32_t owner = draw(s, N_OWNERS);
+        for (int i = 0; i < N_PINS; i++)
+                if (s->pin[i] && s->pinned[i].owner == owner)
+                        s->pin[i] = kv_cache_unpin(s->pin[i]);
+        assert_int_equal(kv_cache_purge(s->cache, owner), 0);
+        faulty_store_purge(s->store, owner);
+        for (int i = 0; i < N_TEXTS; i++) {
+                const struct text *t = &s->text[i];
+                struct kv_verdict verdict;
+                if (t->n == 0 || t->owner != owner)
+                        continue;
+                assert_int_equal(kv_cache_look(s->cache, owner, t->subject, t->ids, t->n, &verdict),
+                                 0);
+                assert_int_equal(verdict.n_reused, 0);
+        }
+        s->n_purges++;
+}
+
 /* -- what happens to the daemon ------------------------------------------------------------------
  */
 
@@ -228,6 +248,7 @@ static void change_faults(struct simulation *s) {
 
 struct shares {
         uint64_t bytes[N_OWNERS];
+        bool purged[N_OWNERS]; /* a lease of his still holds what was purged */
         uint32_t n;
 };
 
@@ -237,6 +258,9 @@ static void get_shares(const struct simulation *s, struct shares *ret) {
                 ret->bytes[a->owner] = a->data_bytes;
                 ret->n++;
         }
+        for (int i = 0; i < N_LEASES; i++)
+                if (s->lease[i] && s->lease[i]->root->purged)
+                        ret->purged[s->lease[i]->root->owner] = true;
 }
 
 /* Nobody but the acting user has lost what lay within his share. */
@@ -245,7 +269,7 @@ static void check_shares(const struct simulation *s, const struct shares *before
         get_shares(s, &now);
         uint32_t n = now.n > before->n ? now.n : before->n;
         for (uint32_t i = 0; i < N_OWNERS; i++)
-                if (i != acting && now.bytes[i] < before->bytes[i])
+                if (i != acting && !before->purged[i] && now.bytes[i] < before->bytes[i])
                         assert_true(now.bytes[i] + FRONTIER_BYTES > HOST_BYTES / n);
 }
 
@@ -288,6 +312,8 @@ static void act(struct simulation *s) {
                 restart(s);
         else if (what < 6)
                 change_faults(s);
+        else if (what < 7)
+                purge(s);
         else if (what < 40)
                 pin(s);
         else if (what < 50)
@@ -327,14 +353,15 @@ static void simulate(uint64_t seed, uint64_t n_steps) {
         }
         end_all(s);
         close_cache(s);
-        printf("  %llu leases, %llu went on from something; %llu restarts, %llu pins, "
+        printf("  %llu leases, %llu went on from something; %llu restarts, %llu purges, %llu pins, "
                "%llu leases ended for others, %llu evicted, %llu deleted, %llu thinned, "
                "%llu refused, %llu failed reads\n",
                (unsigned long long)s->n_leases, (unsigned long long)s->n_reused,
-               (unsigned long long)s->n_restarts, (unsigned long long)s->n_pinned,
-               (unsigned long long)s->n_ended, (unsigned long long)s->sum.evicted_nodes,
-               (unsigned long long)s->sum.deleted_values, (unsigned long long)s->sum.thinned,
-               (unsigned long long)s->sum.refused_adds, (unsigned long long)s->sum.failed_reads);
+               (unsigned long long)s->n_restarts, (unsigned long long)s->n_purges,
+               (unsigned long long)s->n_pinned, (unsigned long long)s->n_ended,
+               (unsigned long long)s->sum.evicted_nodes, (unsigned long long)s->sum.deleted_values,
+               (unsigned long long)s->sum.thinned, (unsigned long long)s->sum.refused_adds,
+               (unsigned long long)s->sum.failed_reads);
         assert_true(s->n_reused > s->n_leases / 20);
         faulty_store_free(s->store);
         free(s);
