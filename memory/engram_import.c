@@ -1,46 +1,40 @@
 #include "memory/engram_import.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/crc32c.h"
 #include "base/error.h"
+#include "memory/engram_pieces.h"
 #include "memory/engram_store.h"
 #include "memory/engram_verify.h"
 #include "memory/lmdb_file.h"
 
 #define EXTENTS_PER_COMMIT 8
 
-/* Extents that are read from the source ahead of the writer: half a commit, so that reading goes on
- * while a commit waits for the disk. */
-#define AHEAD 4
+/* Values from here on have pages of their own, and room for large ones. */
+#define LARGE_BYTES (32ULL << 20)
+
+/* A disk of 2 GB/s writes 10 MB meanwhile: a fraction of an extent. */
+#define WRITE_BEHIND_US 5000
 
 /* Room that LMDB's index and its two copies of changed pages may take: 4,096 extents are 30 leaf
  * pages, rewritten with each of 512 commits and reused. */
 #define INDEX_BYTES (64ULL << 20)
-
-/* An extent on its way from the source to the file. */
-struct piece {
-        unsigned table;
-        uint64_t extent;
-        uint8_t *bytes; /* the value */
-        size_t n;
-        uint32_t crc;
-};
 
 struct import {
         const struct engram_source *source;
@@ -53,19 +47,12 @@ struct import {
         uint64_t total, done, done_before; /* bytes of extents; done_before: by earlier imports */
         uint64_t started_ns;
 
-        unsigned table; /* the next extent to be made: the reader's */
-        uint64_t extent;
+        struct engram_cursor cursor; /* behind what is there */
 
         MDB_env *env;
         MDB_dbi extents, checksums, about;
 
-        pthread_mutex_t lock; /* guards the rest */
-        pthread_cond_t changed;
-        struct piece ready[AHEAD];
-        unsigned n_ready, n_taken; /* free-running; ready[i % AHEAD] */
-        bool stop, finished;
-        int reader_result;
-        struct error reader_error;
+        atomic_bool committed;
 };
 
 /* LMDB says EIO when a write comes back shorter than asked, which is how a disk becomes full. */
@@ -87,107 +74,6 @@ static int lmdb_failed(struct import *im, int code, const char *what) {
                          mdb_strerror(code));
 }
 
-/* -------- the reader: makes extents of the source's rows -------- */
-
-static int fill(struct import *im, struct piece *piece, struct error *err) {
-        const struct engram_layout *l = &im->layout;
-        uint64_t n_rows = engram_layout_extent_rows(l, piece->table, piece->extent);
-        uint64_t row = piece->extent * ((uint64_t)l->rows_per_page << l->extent_pages_log2);
-        uint32_t stride = engram_stride(l);
-        uint8_t *end = piece->bytes + piece->n, *at = piece->bytes;
-        for (uint64_t left = n_rows; left > 0;) {
-                uint32_t n = left < l->rows_per_page ? (uint32_t)left : l->rows_per_page;
-                int r = im->source->read(im->source->context, piece->table, row, n, at, stride,
-                                         err);
-                if (r < 0)
-                        return r;
-                for (uint32_t i = 0; i < n; i++)
-                        engram_row_seal(l, piece->table, row + i, at + (size_t)i * stride);
-                /* The rest of this page, and the 16 bytes that start the next one. */
-                uint8_t *page_end = at + ENGRAM_PAGE_BYTES < end ? at + ENGRAM_PAGE_BYTES : end;
-                memset(at + (size_t)n * stride, 0, (size_t)(page_end - at) - (size_t)n * stride);
-                at = page_end;
-                row += n;
-                left -= n;
-        }
-        assert(at == end);
-        piece->crc = crc32c(0, piece->bytes, piece->n);
-        return 0;
-}
-
-/* The next extent that is not in the file yet. False: there is none. */
-static bool next_extent(struct import *im, struct piece *ret) {
-        while (im->table < im->layout.n_tables &&
-               im->extent == engram_layout_extents(&im->layout, im->table)) {
-                im->table++;
-                im->extent = 0;
-        }
-        if (im->table == im->layout.n_tables)
-                return false;
-        *ret = (struct piece){
-                .table = im->table,
-                .extent = im->extent,
-                .n = engram_layout_value_bytes(&im->layout, im->table, im->extent),
-        };
-        im->extent++;
-        return true;
-}
-
-static bool wait_for_place(struct import *im) {
-        pthread_mutex_lock(&im->lock);
-        while (im->n_ready - im->n_taken == AHEAD && !im->stop)
-                pthread_cond_wait(&im->changed, &im->lock);
-        bool go_on = !im->stop;
-        pthread_mutex_unlock(&im->lock);
-        return go_on;
-}
-
-static void *read_source(void *userdata) {
-        struct import *im = userdata;
-        struct error err = { 0 };
-        struct piece piece;
-        int r = 0;
-        while (r == 0 && wait_for_place(im) && next_extent(im, &piece)) {
-                piece.bytes = malloc(piece.n);
-                r = piece.bytes ? fill(im, &piece, &err)
-                                : error_set(&err, -ENOMEM, "no memory for %zu bytes", piece.n);
-                if (r < 0) {
-                        free(piece.bytes);
-                        break;
-                }
-                pthread_mutex_lock(&im->lock);
-                im->ready[im->n_ready++ % AHEAD] = piece;
-                pthread_cond_signal(&im->changed);
-                pthread_mutex_unlock(&im->lock);
-        }
-        pthread_mutex_lock(&im->lock);
-        im->finished = true;
-        im->reader_result = r;
-        im->reader_error = err;
-        pthread_cond_signal(&im->changed);
-        pthread_mutex_unlock(&im->lock);
-        return NULL;
-}
-
-/* 1: *ret is the next extent, its bytes now the caller's; 0: there is none; or the reader's error.
- */
-static int take(struct import *im, struct piece *ret) {
-        pthread_mutex_lock(&im->lock);
-        while (im->n_ready == im->n_taken && !im->finished)
-                pthread_cond_wait(&im->changed, &im->lock);
-        int r = im->n_ready != im->n_taken;
-        if (r == 1) {
-                *ret = im->ready[im->n_taken++ % AHEAD];
-                pthread_cond_signal(&im->changed);
-        } else if (im->reader_result < 0) {
-                r = im->reader_result;
-                if (im->err)
-                        *im->err = im->reader_error;
-        }
-        pthread_mutex_unlock(&im->lock);
-        return r;
-}
-
 /* -------- the writer -------- */
 
 static void report(const struct import *im) {
@@ -197,11 +83,22 @@ static void report(const struct import *im) {
                 im->options->progress(im->options->userdata, &p);
 }
 
-static int put_piece(struct import *im, MDB_txn *txn, const struct piece *piece) {
-        uint64_t key = engram_extent_key(piece->table, piece->extent);
-        MDB_val k = { sizeof(key), &key }, v = { piece->n, piece->bytes };
-        int r = mdb_put(txn, im->extents, &k, &v, MDB_APPEND);
+/* LMDB keeps the value in memory of its own until the commit; that is new each time, and touched in
+ * large pages. */
+static void copy_value(const MDB_val *value, const struct engram_piece *piece) {
+        uintptr_t page = (uintptr_t)value->mv_data & ~(uintptr_t)(LMDB_PAGE_BYTES - 1);
+        if (piece->n >= LARGE_BYTES)
+                madvise((void *)(page + LMDB_PAGE_BYTES), piece->n - LMDB_PAGE_BYTES,
+                        MADV_HUGEPAGE);
+        memcpy(value->mv_data, piece->bytes, piece->n);
+}
+
+static int put_piece(struct import *im, MDB_txn *txn, const struct engram_piece *piece) {
+        uint64_t key = engram_extent_key(piece->of.table, piece->of.extent);
+        MDB_val k = { sizeof(key), &key }, v = { piece->n, NULL };
+        int r = mdb_put(txn, im->extents, &k, &v, MDB_APPEND | MDB_RESERVE);
         if (r == 0) {
+                copy_value(&v, piece);
                 uint32_t crc = piece->crc;
                 v = (MDB_val){ sizeof(crc), &crc };
                 r = mdb_put(txn, im->checksums, &k, &v, MDB_APPEND);
@@ -209,8 +106,31 @@ static int put_piece(struct import *im, MDB_txn *txn, const struct piece *piece)
         return r == 0 ? 0 : lmdb_failed(im, r, "an extent cannot be written");
 }
 
+/* LMDB gives the kernel all that a commit writes, and only then waits for the disk, which has been
+ * idle until then. Meanwhile this thread has the kernel begin. The order of what must be on the
+ * disk before what stays LMDB's. */
+static void *write_behind(void *userdata) {
+        struct import *im = userdata;
+        while (!atomic_load(&im->committed)) {
+                sync_file_range(im->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+                usleep(WRITE_BEHIND_US);
+        }
+        return NULL;
+}
+
+static int commit(struct import *im, MDB_txn *txn) {
+        pthread_t thread;
+        atomic_store(&im->committed, false);
+        bool helped = pthread_create(&thread, NULL, write_behind, im) == 0;
+        int r = mdb_txn_commit(txn);
+        atomic_store(&im->committed, true);
+        if (helped)
+                pthread_join(thread, NULL);
+        return r;
+}
+
 /* Up to a commit's worth of extents. 1: there may be more; 0: that was all. */
-static int write_some(struct import *im) {
+static int write_some(struct import *im, struct engram_pieces *pieces) {
         uint32_t n_max = im->options->extents_per_commit ? im->options->extents_per_commit
                                                          : EXTENTS_PER_COMMIT;
         MDB_txn *txn;
@@ -219,14 +139,14 @@ static int write_some(struct import *im) {
                 return lmdb_failed(im, r, "no transaction");
         uint64_t written = 0;
         int more = 1;
-        for (uint32_t n = 0; r == 0 && more == 1 && n < n_max; n++) {
-                struct piece piece;
-                more = take(im, &piece);
+        for (uint32_t n = 0; r == 0 && n < n_max; n++) {
+                const struct engram_piece *piece;
+                more = engram_pieces_take(pieces, &piece, im->err);
                 if (more != 1)
                         break;
-                r = put_piece(im, txn, &piece);
-                written += piece.n;
-                free(piece.bytes);
+                r = put_piece(im, txn, piece);
+                written += piece->n;
+                engram_pieces_release(pieces);
                 if (r == 0 && im->options->cancelled &&
                     im->options->cancelled(im->options->userdata))
                         r = error_set(im->err, -ECANCELED,
@@ -239,7 +159,7 @@ static int write_some(struct import *im) {
                 mdb_txn_abort(txn);
                 return r;
         }
-        int committed = mdb_txn_commit(txn);
+        int committed = commit(im, txn);
         if (committed != 0)
                 return lmdb_failed(im, committed, "a commit failed");
         im->done += written;
@@ -248,20 +168,14 @@ static int write_some(struct import *im) {
 }
 
 static int write_all(struct import *im) {
-        pthread_t reader;
-        int r = -pthread_create(&reader, NULL, read_source, im);
+        struct engram_pieces *pieces;
+        int r = engram_pieces_start(im->source, &im->layout, im->cursor, &pieces, im->err);
         if (r < 0)
-                return error_set(im->err, r, "no thread for the import");
+                return r;
         do
-                r = write_some(im);
+                r = write_some(im, pieces);
         while (r == 1);
-        pthread_mutex_lock(&im->lock);
-        im->stop = true;
-        pthread_cond_signal(&im->changed);
-        pthread_mutex_unlock(&im->lock);
-        pthread_join(reader, NULL);
-        for (; im->n_taken != im->n_ready; im->n_taken++)
-                free(im->ready[im->n_taken % AHEAD].bytes);
+        engram_pieces_free(pieces);
         return r;
 }
 
@@ -298,9 +212,10 @@ static int visit(void *context, const struct lmdb_node *node) {
                 return 0;
         }
         uint64_t key;
-        struct piece piece;
+        struct engram_piece piece;
         memcpy(&key, node->key, sizeof(key));
-        if (!next_extent(im, &piece) || key != engram_extent_key(piece.table, piece.extent) ||
+        if (!engram_cursor_next(&im->cursor, &im->layout, &piece) ||
+            key != engram_extent_key(piece.of.table, piece.of.extent) ||
             node->data_bytes != piece.n)
                 return error_set(im->err, -EUCLEAN, "its extents are not those of the tables");
         found->n++;
@@ -496,14 +411,10 @@ int engram_import(const struct engram_source *source, const struct engram_import
         r = already_there(source, options->path, err);
         if (r != 0)
                 return r;
-        pthread_mutex_init(&im->lock, NULL);
-        pthread_cond_init(&im->changed, NULL);
         r = lock_file(im);
         if (r == 0)
                 r = run(im);
         if (im->fd >= 0)
                 close(im->fd);
-        pthread_cond_destroy(&im->changed);
-        pthread_mutex_destroy(&im->lock);
         return r;
 }

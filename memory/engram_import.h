@@ -3,8 +3,9 @@
  * The file grows under the name PATH.import and gets its own name when it is whole and has been
  * read back. Until then each commit (eight extents, with LMDB's default synced commits) is a point
  * from which another import of the same tables goes on; kill -9 and power loss cost what was not
- * committed. Only one import at a time (a lock on PATH.import). A second thread reads the source
- * while this one writes. Any thread; progress and cancelled are called on the caller's. */
+ * committed. Only one import at a time (a lock on PATH.import). Other threads read the source and
+ * have the disk begin while this one writes. Any thread; progress and cancelled are called on the
+ * caller's. */
 #pragma once
 
 #include <stdbool.h>
@@ -28,7 +29,7 @@ struct engram_source {
 struct engram_import_options {
         const char *path;            /* of engram.mdb */
         uint32_t extent_pages;       /* 0 = ENGRAM_EXTENT_PAGES */
-        uint32_t extents_per_commit; /* 0 = 8: 512 MiB of memory, and at most a second's writing */
+        uint32_t extents_per_commit; /* 0 = 8: twice 512 MiB of memory */
         void (*progress)(void *userdata, const struct engram_progress *progress); /* may be NULL */
         bool (*cancelled)(void *userdata); /* may be NULL; true: -ECANCELED after the next extent */
         void *userdata;
