@@ -132,6 +132,8 @@ static int open_env(struct kv_store *store, const char *folder, struct error *er
         int r = open_lmdb(store, path);
         if (r == 0)
                 r = mdb_env_get_fd(store->env, &store->data_fd);
+        if (r == 0) /* reads announce what they want (kv_store_expect()), nothing lies around it */
+                posix_fadvise(store->data_fd, 0, 0, POSIX_FADV_RANDOM);
         if (r == 0 && (r = mdb_env_info(store->env, &info)) == 0)
                 store->map_bytes = info.me_mapsize; /* more, when the file is larger */
         if (r == 0 && fsync(store->folder_fd) < 0)

@@ -3,6 +3,7 @@
  * changes while it exists, and a pinned one exists. */
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/uio.h>
 
 #include "base/crc32c.h"
@@ -160,6 +161,37 @@ static size_t read_extent(struct kv_store *store, struct kv_reading *r,
         }
         kv_reading_end(store, r, wrong, header_bytes + (uint64_t)r->n * store->page_bytes);
         return good;
+}
+
+/* The kernel takes no more of one announcement than its largest transfer, at least this much. */
+#define EXPECT_BYTES (128U << 10)
+
+/* Without a pin: when the value goes meanwhile, its place was announced for nothing. Returns how
+ * many of the ids' pages may lie in it, at least 1. */
+static unsigned expect(struct kv_store *store, const struct page_id *id) {
+        unsigned part, n = 1;
+        uint64_t at = 0, bytes = 0;
+        kv_lock(store);
+        const struct kv_node *node = kv_index_find(&store->index, id, &part);
+        if (node) {
+                at = node->run * LMDB_PAGE_BYTES;
+                bytes = LMDB_PAGE_HEADER + node->bytes;
+                n = node->count - part;
+        }
+        kv_unlock(store);
+        for (uint64_t done = 0; done < bytes; done += EXPECT_BYTES) {
+                uint64_t some = bytes - done < EXPECT_BYTES ? bytes - done : EXPECT_BYTES;
+                posix_fadvise(store->data_fd, (off_t)(at + done), (off_t)some, POSIX_FADV_WILLNEED);
+        }
+        return n;
+}
+
+void kv_store_expect(struct kv_store *store, const struct kv_page_read *pages, size_t n,
+                     const struct page_id *frontier) {
+        for (size_t i = 0; i < n; i += expect(store, &pages[i].id))
+                ;
+        if (frontier)
+                expect(store, frontier);
 }
 
 size_t kv_store_read_pages(struct kv_store *store, const struct kv_page_read *pages, size_t n) {

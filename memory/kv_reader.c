@@ -3,6 +3,8 @@
 #include "memory/kv_cache_private.h"
 
 static void serve(struct kv_reader *reader, struct kv_read *read) {
+        kv_store_expect(reader->store, read->page, read->n_pages,
+                        read->frontier_data ? &read->frontier : NULL);
         read->n_pages_read = kv_store_read_pages(reader->store, read->page, read->n_pages);
         if (read->frontier_data && read->n_pages_read == read->n_pages) {
                 uint32_t bytes = 0;

@@ -170,6 +170,12 @@ struct kv_page_read {
         void *data;             /* page_bytes */
 };
 
+/* Pages and a frontier (NULL = none) that are going to be read: the disk begins with all of them at
+ * once, instead of with one value after the other. Changes no result, and waits for nothing but the
+ * disk's queue. */
+void kv_store_expect(struct kv_store *store, const struct kv_page_read *pages, size_t n,
+                     const struct page_id *frontier);
+
 /* Reads pages, consecutive ones of a chain in as few system calls as they are stored in. Returns
  * how many of them from the front were read and verified; the contents of the rest are undefined.
  */

@@ -314,6 +314,12 @@ static const struct record *read_record(struct kv_store *s, const struct page_id
         return NULL;
 }
 
+/* Nothing is slow here. */
+void kv_store_expect(struct kv_store *s, const struct kv_page_read *pages, size_t n,
+                     const struct page_id *frontier) {
+        (void)s, (void)pages, (void)n, (void)frontier;
+}
+
 size_t kv_store_read_pages(struct kv_store *s, const struct kv_page_read *pages, size_t n) {
         size_t i;
         pthread_mutex_lock(&s->lock);

@@ -227,6 +227,22 @@ static void tokens_can_be_read_back_to_the_start(void **state) {
         assert_memory_equal(tokens, a.tokens, 37 * sizeof(uint32_t));
 }
 
+static void what_is_announced_reads_the_same(void **state) {
+        (void)state;
+        struct page_id frontier, nothing = { { 9 } };
+        struct kv_page_read pages[16];
+        put_some(&a);
+        reopen();
+        for (unsigned i = 0; i < 16; i++)
+                pages[i].id = i < 15 ? a.id[i] : nothing; /* the last page is not there */
+        chain_frontier_id(&a, &f.key, 37, &frontier);
+        kv_store_expect(f.store, pages, 16, &frontier);
+        kv_store_expect(f.store, pages, 0, &nothing);
+        kv_store_expect(f.store, pages + 7, 1, NULL);
+        assert_int_equal(chain_read(&f, &a, 0, 15), 15);
+        assert_true(chain_read_frontier(&f, &a, 37));
+}
+
 /* -- forgetting ----------------------------------------------------------------------------------
  */
 
@@ -514,6 +530,7 @@ int main(void) {
                 with_store(forks_share_what_they_have_in_common),
                 with_store(other_tokens_than_asked_for_are_a_miss),
                 with_store(tokens_can_be_read_back_to_the_start),
+                with_store(what_is_announced_reads_the_same),
                 with_store(deleting_takes_along_what_hangs_on_it),
                 with_store(a_pinned_value_outlasts_its_deletion),
                 with_store(a_purge_takes_all_of_one_uid),
