@@ -129,8 +129,9 @@ int kv_store_verify(struct kv_store *store, const struct kv_verify_options *opti
         CLEANUP_FREE uint64_t *values = plan.values;
         CLEANUP_CLOSE int direct = open_direct(store);
         int fd = direct >= 0 ? direct : store->data_fd;
-        CLEANUP_FREE uint8_t *buffer =
-                aligned_alloc(LMDB_PAGE_BYTES, LMDB_PAGE_HEADER + plan.bytes_max + 1);
+        /* Values fill whole pages with LMDB's header; one page when there is none. */
+        uint64_t n_pages = lmdb_run_pages(plan.bytes_max);
+        CLEANUP_FREE uint8_t *buffer = aligned_alloc(LMDB_PAGE_BYTES, n_pages * LMDB_PAGE_BYTES);
         if (r < 0 || !buffer)
                 return -ENOMEM;
         for (size_t i = 0; i < plan.n; i++) {
