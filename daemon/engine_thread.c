@@ -116,7 +116,9 @@ static int load(struct engine_thread *thread, struct error *err) {
                 options.device_kv_bytes ? options.device_kv_bytes : PARKED_BYTES_MAX;
         struct keeper *keeper;
         struct memory_plan plan;
-        r = memory_plan(engine, options.device_kv_bytes, keeper_options.host_bytes, &plan, err);
+        r = memory_plan(engine, options.device_kv_bytes,
+                        keeper_user_bytes(keeper_options.host_bytes, keeper_options.user_percent),
+                        &plan, err);
         if (r == 0)
                 r = keeper_open(&keeper_options, engine, &keeper, err);
         if (r < 0) {

@@ -50,7 +50,7 @@ static void report(void *context, enum kv_event event, const char *text) {
                 log_warning("kept KV: %s", text);
 }
 
-static uint64_t share(uint64_t bytes, unsigned percent) {
+uint64_t keeper_user_bytes(uint64_t bytes, unsigned percent) {
         return bytes / 100 * percent + bytes % 100 * percent / 100;
 }
 
@@ -65,7 +65,7 @@ static int open_store(const struct keeper_options *options, const struct engine 
                 .page_bytes = (uint32_t)engine_page_bytes(engine),
                 .frontier_bytes_max = (uint32_t)engine_state_bytes(engine),
                 .bytes_max = options->disk_bytes,
-                .owner_bytes_max = share(options->disk_bytes, options->user_percent),
+                .owner_bytes_max = keeper_user_bytes(options->disk_bytes, options->user_percent),
                 .write_bytes_per_day = options->disk_writes_per_day,
                 .report = report,
         };
@@ -96,10 +96,12 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
         if (!keeper)
                 return error_set(err, -ENOMEM, "out of memory");
         keeper->parking.bytes_max = options->parked_bytes;
-        keeper->limits.host_bytes = share(options->host_bytes, options->user_percent);
-        keeper->limits.disk_bytes = on_disk ? share(options->disk_bytes, options->user_percent) : 0;
+        keeper->limits.host_bytes = keeper_user_bytes(options->host_bytes, options->user_percent);
+        keeper->limits.disk_bytes =
+                on_disk ? keeper_user_bytes(options->disk_bytes, options->user_percent) : 0;
         keeper->pinned_bytes_max =
-                share(on_disk ? options->disk_bytes : options->host_bytes, options->user_percent) /
+                keeper_user_bytes(on_disk ? options->disk_bytes : options->host_bytes,
+                                  options->user_percent) /
                 PINNED_SHARE;
         int r = 0;
         if (on_disk)
@@ -111,7 +113,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 .page_bytes = engine_page_bytes(engine),
                 .frontier_bytes = engine_state_bytes(engine),
                 .host_bytes = options->host_bytes,
-                .owner_bytes_max = share(options->host_bytes, options->user_percent),
+                .owner_bytes_max = keeper_user_bytes(options->host_bytes, options->user_percent),
                 .owner_pinned_bytes_max = keeper->pinned_bytes_max,
                 .notify = options->notify,
                 .context = options->context,

@@ -33,6 +33,9 @@ struct keeper_options {
         void *context;
 };
 
+/* What one user may have of a tier. */
+uint64_t keeper_user_bytes(uint64_t bytes, unsigned user_percent);
+
 /* NULL with success: the options (or a model without streams) say that nothing is kept. Errors: the
  * secret or the store in state_dir cannot be used; the message says why. */
 int keeper_open(const struct keeper_options *options, const struct engine *engine,

@@ -13,6 +13,7 @@
 #include "daemon/config.h"
 #include "daemon/engram.h"
 #include "daemon/import.h"
+#include "daemon/keeper.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
 #include "daemon/server.h"
@@ -142,7 +143,7 @@ static void show_plan(const struct engine *engine, const struct config *config,
                 printf("device_kv  %.1f MB\n", megabytes(plan->device_bytes));
         else
                 printf("device_kv  no bound\n");
-        printf("host_kv    %.1f MB, disk_kv %.1f MB%s\n", megabytes(plan->host_bytes),
+        printf("host_kv    %.1f MB, disk_kv %.1f MB%s\n", megabytes(config->host_kv),
                megabytes(config->disk_kv), config->state_dir[0] ? "" : ", no state folder");
         printf("a request  up to %u tokens: %.1f MB on the device", plan->context,
                megabytes(resident));
@@ -175,7 +176,8 @@ static int check(const struct config *config) {
         struct engine *engine = NULL;
         int r = engine_open(&options, &engine, &err);
         if (r == 0)
-                r = memory_plan(engine, config->device_kv, config->host_kv, &plan, &err);
+                r = memory_plan(engine, config->device_kv,
+                                keeper_user_bytes(config->host_kv, config->user_kv), &plan, &err);
         if (r < 0) {
                 fprintf(stderr, "seekd: %s\n", err.text);
         } else {

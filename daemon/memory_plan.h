@@ -9,8 +9,8 @@ struct error;
 
 struct memory_plan {
         uint64_t device_bytes; /* for the KV of all sequences; 0 = no bound */
-        uint64_t host_bytes; /* for pages that sequences lend from; 0 = none, nothing is spilled */
-        uint32_t context;    /* tokens of the longest request that can run when it is alone */
+        uint64_t host_bytes;   /* of one user, for pages that are lent; 0 = nothing is spilled */
+        uint32_t context;      /* tokens of the longest request that can run when it is alone */
 };
 
 /* -ENOSPC: not even a chunk of a prompt fits; the message says how much would do. */
