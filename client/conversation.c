@@ -53,7 +53,7 @@ static int fill_calls(struct filling *f, const char *where, const struct seekd_m
         ret->tool_calls = arena_alloc(f->arena, n * sizeof(Seekd__V1__ToolCall *));
         ret->n_tool_calls = n;
         for (size_t i = 0; i < n; i++) {
-                char field[96];
+                char field[128];
                 snprintf(field, sizeof(field), "%s.tool_calls[%zu]", where, i);
                 ret->tool_calls[i] = &calls[i];
                 int r = fill_call(f, field, message->tool_calls[i], &calls[i]);
