@@ -5,7 +5,6 @@
  * The bandwidth is measured in the same run, by the same number of threads, over a buffer far
  * larger than the caches. */
 #include <errno.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,64 +13,20 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "bench/bandwidth.h"
 #include "bench/bench.h"
 #include "bench/options.h"
 #include "bench/report.h"
 #include "engine/engine.h"
 
-/* Eight times the largest last-level cache share that we have met (32 MiB). */
-#define BANDWIDTH_BYTES (256ULL << 20)
-#define PREFILL_CHUNK   128
-#define BATCH           8
-#define THREADS_MAX     64
+#define PREFILL_CHUNK 128
+#define BATCH         8
 
 struct arguments {
         const char *model;
         unsigned n_threads, n_tokens, n_runs;
         bool json;
 };
-
-struct reader {
-        const uint64_t *data;
-        size_t n;
-        uint64_t sum;
-};
-
-static void *read_all(void *argument) {
-        struct reader *r = argument;
-        uint64_t sum[4] = { 0 };
-        for (size_t i = 0; i + 4 <= r->n; i += 4)
-                for (size_t j = 0; j < 4; j++)
-                        sum[j] += r->data[i + j];
-        r->sum = sum[0] + sum[1] + sum[2] + sum[3];
-        return NULL;
-}
-
-/* Bytes per second, all threads together. The sums are used, so that no compiler leaves the reading
- * out. */
-static int read_bandwidth(const uint64_t *buffer, unsigned n_threads, double *ret,
-                          struct error *err) {
-        pthread_t thread[THREADS_MAX];
-        struct reader reader[THREADS_MAX];
-        size_t n = BANDWIDTH_BYTES / sizeof(*buffer) / n_threads / 4 * 4;
-        unsigned n_started = 1;
-        int r = 0;
-        uint64_t start = clock_ns(), sum = 0;
-        for (unsigned i = 0; i < n_threads; i++)
-                reader[i] = (struct reader){ buffer + i * n, n, 0 };
-        for (; r == 0 && n_started < n_threads; n_started += r == 0)
-                r = -pthread_create(&thread[n_started], NULL, read_all, &reader[n_started]);
-        read_all(&reader[0]);
-        for (unsigned i = 1; i < n_started; i++)
-                pthread_join(thread[i], NULL);
-        if (r < 0)
-                return error_set(err, r, "thread %u of %u cannot be started", n_started, n_threads);
-        *ret = (double)(n * n_threads * sizeof(*buffer)) /
-                ((double)(clock_ns() - start) / (double)NS_PER_S);
-        for (unsigned i = 0; i < n_threads; i++)
-                sum += reader[i].sum;
-        return sum == n * n_threads * buffer[0] ? 0 : error_set(err, -EIO, "memory read wrongly");
-}
 
 /* Token i of the text that is run: any mixture does, as long as routers and n-grams see variety. */
 static uint32_t token_at(const struct engine *engine, unsigned i) {
@@ -114,15 +69,12 @@ static int measure(struct engine *engine, size_t n_sequences, unsigned chunk, un
 
 /* Rounds interleave everything that is compared, so that a busy machine slows all of it alike. */
 static int run(const struct arguments *a, struct engine *engine, struct error *err) {
-        CLEANUP_FREE uint64_t *buffer = malloc(BANDWIDTH_BYTES);
+        struct bandwidth bandwidth;
         struct series limit = { 0 }, decode = { 0 }, prefill = { 0 }, batch = { 0 };
         double bytes = (double)engine_decode_bytes(engine), value;
-        int r = buffer ? 0 : error_set(err, -ENOMEM, "no memory for the bandwidth buffer");
-        if (buffer)
-                memset(buffer, 1, BANDWIDTH_BYTES);
-
+        int r = bandwidth_init(&bandwidth, a->n_threads, err);
         for (unsigned i = 0; r == 0 && i < a->n_runs; i++) {
-                r = read_bandwidth(buffer, a->n_threads, &value, err);
+                r = bandwidth_read(&bandwidth, &value, err);
                 if (r < 0)
                         break;
                 series_add(&limit, value / bytes);
@@ -135,6 +87,7 @@ static int run(const struct arguments *a, struct engine *engine, struct error *e
                         r = measure(engine, 1, PREFILL_CHUNK, 4 * a->n_tokens, &value, err);
                 series_add(&prefill, value);
         }
+        bandwidth_deinit(&bandwidth);
         char device[256];
         snprintf(device, sizeof(device), "%s, %s, %u thread%s", report_cpu(),
                  engine_backend_name(engine), a->n_threads, a->n_threads > 1 ? "s" : "");
@@ -154,7 +107,8 @@ static int run(const struct arguments *a, struct engine *engine, struct error *e
 static int parse(int argc, char **argv, struct arguments *a) {
         const struct option_rule rules[] = {
                 OPTION_REQUIRED("model", "DIR", &a->model, "model folder"),
-                OPTION_NUMBER("threads", &a->n_threads, 1, THREADS_MAX, "default 1: per core"),
+                OPTION_NUMBER("threads", &a->n_threads, 1, BANDWIDTH_THREADS_MAX,
+                              "default 1: per core"),
                 OPTION_NUMBER("tokens", &a->n_tokens, 1, 1U << 16,
                               "decoded tokens per run (default 256)"),
                 OPTION_NUMBER("runs", &a->n_runs, 1, 1000,

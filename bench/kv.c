@@ -2,7 +2,6 @@
 #include "bench/kv.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +9,9 @@
 
 #include "base/error.h"
 #include "bench/bench.h"
-#include "bench/checkpoint_make.h"
 #include "bench/options.h"
+#include "bench/workplace.h"
 #include "engine/philox.h"
-
-#define FOLDER_NAME "seekd-bench-kv-XXXXXX"
 
 /* As many as the engine's default. */
 #define HOT_ROWS 2048
@@ -122,53 +119,20 @@ static void bench_deinit(struct kv_bench *b) {
 
 /* -------- what is measured -------- */
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw) {
-        (void)st, (void)type, (void)ftw;
-        return remove(path);
-}
-
-/* A file of the tree that this program was built in or installed to: relative to its own folder. */
-static const char *find_near(const char *const places[], char ret[PATH_MAX]) {
-        char self[PATH_MAX];
-        ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-        self[n > 0 ? n : 0] = '\0';
-        char *slash = strrchr(self, '/');
-        for (size_t i = 0; slash && places[i]; i++) {
-                int m = snprintf(ret, PATH_MAX, "%.*s/%s", (int)(slash - self), self, places[i]);
-                if (m > 0 && m < PATH_MAX && access(ret, R_OK) == 0)
-                        return ret;
-        }
-        return NULL;
-}
-
-static int make_folder(struct arguments *a, struct error *err) {
-        int n = snprintf(a->bench.folder, sizeof(a->bench.folder), "%s/" FOLDER_NAME, a->folder);
-        if (n < 0 || (size_t)n >= sizeof(a->bench.folder))
-                return error_set(err, -ENAMETOOLONG, "--folder: path too long");
-        return mkdtemp(a->bench.folder) ? 0 : error_errno(err, "%s", a->bench.folder);
-}
-
 static int make_model(const struct arguments *a, char *ret_path, size_t size, struct error *err) {
-        static const char *const places[] = { "../share/seekd/models/seed-coder/tokenizer.json",
-                                              "../../models/seed-coder/tokenizer.json", NULL };
-        char near[PATH_MAX];
-        const struct checkpoint_order order = { .out = ret_path,
-                                                .tokenizer = a->tokenizer ? a->tokenizer
-                                                                          : find_near(places, near),
-                                                .config = { .like = "v4.1-kv" } };
-        struct checkpoint_made made;
         snprintf(ret_path, size, "%s/model", a->bench.folder);
-        return checkpoint_make(&order, &made, err);
+        return workplace_make_model(ret_path, &(struct config_request){ .like = "v4.1-kv" },
+                                    a->tokenizer, err);
 }
 
 static int run(struct arguments *a, struct error *err) {
-        static const char *const places[] = { "seekd", "../daemon/seekd", NULL };
         char model[PATH_MAX + 8], seekd[PATH_MAX];
         struct kv_bench *b = &a->bench;
-        if (!b->seekd && !(b->seekd = find_near(places, seekd)))
-                return error_set(err, -ENOENT,
-                                 "no seekd beside this program; name it with --seekd");
-        int r = make_folder(a, err);
+        int r = 0;
+        if (!b->seekd)
+                r = workplace_find_seekd(seekd, &b->seekd, err);
+        if (r == 0)
+                r = workplace_make(a->folder, "seekd-bench-kv", b->folder, err);
         if (r < 0)
                 return r;
         if (!b->model && (r = make_model(a, model, sizeof(model), err)) == 0)
@@ -179,7 +143,7 @@ static int run(struct arguments *a, struct error *err) {
                 r = kv_bench_resume(b, err);
         if (r == 0)
                 print(b, a->json);
-        nftw(b->folder, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+        workplace_remove(b->folder);
         return r;
 }
 
