@@ -3,6 +3,7 @@
  */
 #pragma once
 
+int bench_agents(int argc, char **argv);
 int bench_ipc(int argc, char **argv);
 int bench_engine(int argc, char **argv);
 int bench_engram(int argc, char **argv);

@@ -16,6 +16,7 @@ static const struct {
         { "grammar", bench_grammar, "masks of tokens under a JSON schema, beside a draw" },
         { "kv", bench_kv, "memory and time that kept KV saves, beside having none kept" },
         { "load", bench_load, "time and memory of loading a model, beside reading its files" },
+        { "agents", bench_agents, "agents at work through a daemon, beside a queue and a limit" },
         { "tokenizer", bench_tokenizer, "text to ids, beside a plain way to cut text" },
         { "make-checkpoint", bench_make_checkpoint,
           "write a checkpoint of random weights, of any size" },

@@ -54,6 +54,15 @@ double series_median(const struct series *series) {
         return (middle[0] + middle[1]) / 2;
 }
 
+double series_quantile(const struct series *series, double q) {
+        if (series->n == 0)
+                return 0;
+        size_t rank = (size_t)ceil(q * (double)series->n);
+        double value;
+        series_order(series, &(size_t){ rank > 0 ? rank - 1 : 0 }, 1, &value);
+        return value;
+}
+
 double series_spread(const struct series *series) {
         if (series->n == 0)
                 return 0;

@@ -16,7 +16,8 @@ struct series {
 
 void series_add(struct series *series, double value); /* ends the program when out of memory */
 void series_deinit(struct series *series);
-double series_median(const struct series *series); /* 0 when empty */
+double series_median(const struct series *series);             /* 0 when empty */
+double series_quantile(const struct series *series, double q); /* nearest rank; 0 when empty */
 double series_spread(const struct series *series); /* (largest - smallest) / median; 0 when empty */
 
 /* One line of output. */
