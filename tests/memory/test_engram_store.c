@@ -291,6 +291,47 @@ static void another_checkpoint_is_never_mixed_in(void **state) {
         must_hold(&m); /* none of them changed it */
 }
 
+static void flip(const char *name, uint64_t offset) {
+        uint8_t byte;
+        int fd = open(name, O_RDWR | O_CLOEXEC);
+        assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
+        close(fd);
+}
+
+/* What the disk made of it is noticed before it gets its name. */
+static void spoil_when_read_back(void *userdata, const struct engram_progress *p) {
+        bool *spoilt = userdata;
+        struct engram_store *s;
+        if (strcmp(p->what, "reading back") != 0 || *spoilt)
+                return;
+        assert_int_equal(engram_store_open(growing, NULL, &s, NULL), 0);
+        flip(growing, engram_store_offset(s, 1, 1999) + 50);
+        engram_store_close(s);
+        *spoilt = true;
+}
+
+static void an_import_that_reads_back_otherwise_gets_no_name(void **state) {
+        (void)state;
+        struct made_up m;
+        struct engram_import_options o = options();
+        struct error err = { 0 };
+        bool spoilt = false;
+        made_up_init(&m, 13, ROWS, 256, 8);
+        o.progress = spoil_when_read_back;
+        o.userdata = &spoilt;
+        assert_int_equal(engram_import(&m.source, &o, &err), -EUCLEAN);
+        assert_true(spoilt);
+        assert_non_null(strstr(err.text, "engram.mdb.import: extent"));
+        assert_non_null(strstr(err.text, "row 1999 is damaged; remove the file"));
+        assert_int_equal(access(path, F_OK), -1);
+        assert_int_equal(import(&m, &err), -EUCLEAN); /* it is there, and still damaged */
+        assert_int_equal(unlink(growing), 0);
+        must_import(&m);
+        must_hold(&m);
+}
+
 static void two_imports_do_not_run_at_once(void **state) {
         (void)state;
         struct made_up m;
@@ -500,15 +541,6 @@ static void read_back_beside(struct reader *reader) {
                 assert_string_equal(reader->err.text, reader->texts[0]);
 }
 
-static void flip(uint64_t offset) {
-        uint8_t byte;
-        int fd = open(path, O_RDWR | O_CLOEXEC);
-        assert_int_equal(pread(fd, &byte, 1, (off_t)offset), 1);
-        byte ^= 1;
-        assert_int_equal(pwrite(fd, &byte, 1, (off_t)offset), 1);
-        close(fd);
-}
-
 static void every_damaged_extent_is_named(void **state) {
         (void)state;
         struct made_up m;
@@ -520,9 +552,9 @@ static void every_damaged_extent_is_named(void **state) {
         struct engram_extent between = engram_store_extent(s, 1, 3);
         uint64_t n_extents = engram_layout_extents(l, 0) + engram_layout_extents(l, 1);
         uint64_t first = engram_store_offset(s, 0, 777), second = engram_store_offset(s, 0, 779);
-        flip(first + 200);
-        flip(second + 100); /* the same extent: it is named once, by its first row */
-        flip(between.offset + ENGRAM_PAGE_BYTES + 3); /* no row lies there */
+        flip(path, first + 200);
+        flip(path, second + 100); /* the same extent: it is named once, by its first row */
+        flip(path, between.offset + ENGRAM_PAGE_BYTES + 3); /* no row lies there */
 
         struct reader reader = { .store = s };
         read_back_beside(&reader);
@@ -539,7 +571,8 @@ static void every_damaged_extent_is_named(void **state) {
         assert_int_equal(reader.damage[1].offset, between.offset);
         assert_non_null(strstr(reader.texts[1], "though its rows have theirs"));
 
-        flip(first + 200), flip(second + 100), flip(between.offset + ENGRAM_PAGE_BYTES + 3);
+        flip(path, first + 200), flip(path, second + 100),
+                flip(path, between.offset + ENGRAM_PAGE_BYTES + 3);
         reader = (struct reader){ .store = s };
         read_back_beside(&reader);
         assert_int_equal(reader.result, 0);
@@ -617,6 +650,7 @@ int main(void) {
                 STORE_TEST(an_import_survives_kill_at_any_time),
                 STORE_TEST(a_source_that_fails_is_named_and_costs_one_commit),
                 STORE_TEST(another_checkpoint_is_never_mixed_in),
+                STORE_TEST(an_import_that_reads_back_otherwise_gets_no_name),
                 STORE_TEST(two_imports_do_not_run_at_once),
                 STORE_TEST(a_full_disk_is_named_and_nothing_is_lost),
                 STORE_TEST(flipped_bits_are_never_a_wrong_row),
