@@ -99,8 +99,11 @@ static void take(struct plan *plan, size_t index, uint32_t n) {
         double ms = cost_model_more(&plan->schedule->cost, cost_rows(item->position, n));
         plan->pick[plan->n_picks++] = (struct schedule_pick){ index, n };
         plan->rows_left -= n;
-        if (is_prefill(item))
+        if (is_prefill(item)) {
+                double *earned = &plan->schedule->earned_ms[item->class];
+                *earned = fmax(0, *earned - ms);
                 plan->ms_left -= ms;
+        }
         flow_serve(item->flow, ms);
 }
 
@@ -160,7 +163,6 @@ static void take_earned(struct plan *plan) {
                 uint32_t n = chunk(plan->items[i].position, plan->items[i].n_known);
                 if (plan->schedule->earned_ms[class] < ms || n > plan->rows_left)
                         continue;
-                plan->schedule->earned_ms[class] -= ms;
                 take(plan, i, n);
                 return;
         }
@@ -178,8 +180,9 @@ static void take_prefills(struct plan *plan) {
         }
 }
 
-/* A class with prefills earns its share of the step, whether it was served or not, up to two
- * chunks: one to wait its turn behind other earners, no more, else it would be a burst. */
+/* A class with prefills earns its share of the step; what it is served counts against that, so that
+ * one that had the machine to itself has no claim on the step in which somebody urgent comes. Up to
+ * two chunks: one to wait its turn behind other earners, no more, else it would be a burst. */
 static void earn(const struct plan *plan) {
         struct schedule *schedule = plan->schedule;
         double most[SCHEDULE_CLASSES] = { 0 };

@@ -169,6 +169,26 @@ static void who_is_urgent_goes_first_and_the_newest_of_them(void **state) {
         fair_share_deinit(&share);
 }
 
+/* Prompts that had the machine to themselves have had their share: a completion that comes waits
+ * for no chunk of theirs. */
+static void who_was_served_has_earned_nothing(void **state) {
+        (void)state;
+        struct fair_share share = { 0 };
+        struct flow *turn = flow_enter(&share, SCHEDULE_TURN, 1, 1),
+                    *key = flow_enter(&share, SCHEDULE_INTERACTIVE, 1, 1);
+        struct schedule_item items[] = { item(1, 0, 1 << 20, turn), item(2, 0, 40, key) };
+        struct schedule schedule = learned(BUDGET_MS);
+        struct schedule_pick picks[2];
+        items[1].class = SCHEDULE_INTERACTIVE;
+        for (unsigned step = 0; step < 100; step++) {
+                assert_int_equal(schedule_step(&schedule, items, 1, 512, picks), 1);
+                items[0].position += picks[0].n;
+        }
+        assert_int_equal(schedule_step(&schedule, items, 2, 512, picks), 1);
+        assert_int_equal(picks[0].index, 1);
+        fair_share_deinit(&share);
+}
+
 static void a_kept_prompt_goes_before_cold_ones_but_not_for_ever(void **state) {
         (void)state;
         struct desk desk;
@@ -436,6 +456,7 @@ int main(void) {
                 cmocka_unit_test(who_is_urgent_goes_first_and_the_newest_of_them),
                 cmocka_unit_test(a_kept_prompt_goes_before_cold_ones_but_not_for_ever),
                 cmocka_unit_test(nobody_saves_up_a_claim_or_loses_a_debt),
+                cmocka_unit_test(who_was_served_has_earned_nothing),
                 cmocka_unit_test(the_model_learns_what_steps_cost),
                 cmocka_unit_test(simulation),
                 cmocka_unit_test(the_service_gap_is_bounded),
