@@ -158,19 +158,44 @@ static void sort_waiting(struct runner *runner) {
                 qsort(runner->waiting, runner->n_waiting, sizeof(struct request *), in_order);
 }
 
+static void take_place(struct flow *flow) {
+        flow->n_places++;
+        flow->parent->n_places++;
+}
+
 /* One whose client does not read takes no place: else a few such clients would stop all others.
  * What it holds is bounded by its user's number of requests, and by what the device has room for.
  */
-void admission_start(struct runner *runner, uint64_t now_ns) {
-        unsigned n_active = 0;
+static unsigned count_places(const struct runner *runner) {
+        unsigned n = 0;
         for (size_t i = 0; i < runner->n_requests; i++)
-                n_active += runner->requests[i]->sequence && runner->requests[i]->paused_ns == 0;
+                if (runner->requests[i]->flow)
+                        runner->requests[i]->flow->n_places =
+                                runner->requests[i]->flow->parent->n_places = 0;
+        for (size_t i = 0; i < runner->n_requests; i++) {
+                struct request *request = runner->requests[i];
+                if (!request->sequence || request->paused_ns != 0)
+                        continue;
+                take_place(request->flow);
+                n++;
+        }
+        return n;
+}
+
+/* True: it leaves places to those who come later. */
+static bool is_modest(const struct flow *flow, unsigned n_free) {
+        return flow->n_places <= n_free && flow->parent->n_places <= USER_PLACES_PER_FREE * n_free;
+}
+
+void admission_start(struct runner *runner, uint64_t now_ns) {
+        unsigned n_active = count_places(runner);
         sort_waiting(runner);
         for (size_t i = 0; i < runner->n_waiting; i++) {
                 struct request *request = runner->waiting[i];
-                if (n_active >= admission_places(runner, runner_item(request).class))
+                unsigned n_places = admission_places(runner, runner_item(request).class);
+                if (n_active >= n_places)
                         break;
-                if (request->paused_ns != 0)
+                if (request->paused_ns != 0 || !is_modest(request->flow, n_places - n_active))
                         continue;
                 int r = start(runner, request, n_active, now_ns);
                 if (r == -EAGAIN) /* what is kept of it is being read */
@@ -180,6 +205,7 @@ void admission_start(struct runner *runner, uint64_t now_ns) {
                              now_ns);
                 if (r < 0)
                         break;
+                take_place(request->flow);
                 n_active++;
         }
         runner->n_running = n_holders(runner);

@@ -24,7 +24,8 @@ struct runner;
 /* Sequences that may run together when the next one is of this class. */
 unsigned admission_places(const struct runner *runner, enum schedule_class class);
 
-/* Starts what may start. */
+/* Starts what may start. Places go to whoever waits first in the scheduler's order and is modest: a
+ * session that has more of them than are free waits, so that one is left for who comes later. */
 void admission_start(struct runner *runner, uint64_t now_ns);
 
 /* Of a step over the first n_picks parts: room for its rows, if parked sequences stand in the way.

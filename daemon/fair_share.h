@@ -17,6 +17,7 @@ struct flow {
         struct flow *parent; /* the user; NULL: this is one */
         double served;       /* ms */
         unsigned n_active;   /* requests */
+        unsigned n_places;   /* of them, that are computed now: counted anew by admission.c */
         struct flow *next;
 };
 

@@ -30,6 +30,12 @@
 #define RUNNING_DEFAULT 32
 #define RUNNING_MAX     256
 
+/* A session (a connection's subject) starts no further request while it has more of these places
+ * than are free, a user while it has more than so many times what is free: a connection that floods
+ * gets 17 of 32, the next one 8, and there is always one for somebody who comes later (dynamic
+ * thresholds: Choudhury and Hahne, 1998). One user at a desk of many agents gets 29. */
+#define USER_PLACES_PER_FREE 7
+
 /* Sequences more than that, for interactive requests: a completion at a keystroke must not wait for
  * the end of somebody's long answer. An editor has one or two under way. */
 #define INTERACTIVE_PLACES 4

@@ -54,6 +54,7 @@ void generate_as(struct world *world, struct client *client, Seekd__V1__Class cl
         struct request *request = request_new(NULL, &client->outlet, RECORD_GENERATE, 7);
         assert_non_null(request);
         request->slot = 0;
+        request->origin = world->one_session ? 0 : (uint64_t)(client - world->clients) + 1;
         request->sampling = SAMPLING_DEFAULT;
         request->n_prompt = n_prompt;
         request->n_generate_max = n_max;

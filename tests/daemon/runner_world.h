@@ -18,6 +18,7 @@ struct world {
         struct engine *engine;
         struct runner runner;
         struct client clients[CLIENTS_MAX];
+        bool one_session; /* what is queued comes from one, else each client has its own */
 };
 
 /* A runner over this engine, no clients. `world` is zeroed; engine and keeper are borrowed. */

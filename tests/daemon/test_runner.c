@@ -135,6 +135,27 @@ static void a_keystroke_does_not_wait_for_a_place(void **state) {
         assert_as_alone(&world->clients[4], 4, 10, 20);
 }
 
+static void a_flooding_session_leaves_a_place_to_others(void **state) {
+        struct world *world = *state;
+        unsigned n_started = 0;
+        world->one_session = true;
+        for (uint32_t i = 0; i < 5; i++) /* more than there are places */
+                generate(world, &world->clients[i], i, 10, 1000);
+        runner_turn(&world->runner, false);
+        for (uint32_t i = 0; i < 5; i++)
+                n_started += world->clients[i].request->sequence != NULL;
+        assert_int_equal(n_started, 3);
+        world->one_session = false;
+        generate(world, &world->clients[5], 5, 10, 20);
+        for (unsigned turn = 0; turn < 20; turn++)
+                runner_turn(&world->runner, false);
+        receive(&world->clients[5]);
+        assert_as_alone(&world->clients[5], 5, 10, 20);
+        run_until_idle(world, 6);
+        for (uint32_t i = 0; i < 5; i++)
+                assert_as_alone(&world->clients[i], i, 10, 1000);
+}
+
 static void who_waits_starts_in_order_of_class(void **state) {
         struct world *world = *state;
         struct slot_progress progress;
@@ -347,6 +368,7 @@ int main(void) {
                 WORLD_TEST(a_client_that_does_not_read_pauses_alone),
                 WORLD_TEST(clients_that_do_not_read_leave_their_places_to_others),
                 WORLD_TEST(a_keystroke_does_not_wait_for_a_place),
+                WORLD_TEST(a_flooding_session_leaves_a_place_to_others),
                 WORLD_TEST(who_waits_starts_in_order_of_class),
                 WORLD_TEST(a_cancelled_generation_ends_before_the_next_step),
                 WORLD_TEST(a_dead_client_is_forgotten_within_one_turn),
