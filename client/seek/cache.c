@@ -23,16 +23,6 @@ static int flushed(void) {
 
 /* -------- list -------- */
 
-static const char *user_name(uint32_t uid, char ret[64]) {
-        struct passwd entry, *found = NULL;
-        char buffer[4096];
-        if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found)
-                snprintf(ret, 64, "%s", entry.pw_name);
-        else
-                snprintf(ret, 64, "%u", uid);
-        return ret;
-}
-
 static json_t *owner_json(const struct seekd_cache_owner *owner) {
         return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "uid", (json_int_t)owner->uid,
                          "host_bytes", (json_int_t)owner->host_bytes, "pinned_bytes",
@@ -52,13 +42,13 @@ static json_t *list_json(const struct seekd_cache_list *list) {
 }
 
 static int print_list(const struct seekd_cache_list *list) {
-        char host[BYTES_TEXT], disk[BYTES_TEXT], pinned[BYTES_TEXT], name[64];
+        char host[BYTES_TEXT], disk[BYTES_TEXT], pinned[BYTES_TEXT], name[USER_TEXT];
         if (list->n_owners > 0)
                 printf("%-16s %12s %12s %12s %14s %8s\n", "user", "memory", "disk", "pinned",
                        "tokens on disk", "states");
         for (size_t i = 0; i < list->n_owners; i++) {
                 const struct seekd_cache_owner *owner = list->owners[i];
-                printf("%-16s %12s %12s %12s %14llu %8llu\n", user_name(owner->uid, name),
+                printf("%-16s %12s %12s %12s %14llu %8llu\n", user_text(owner->uid, name),
                        bytes_text(owner->host_bytes, host), bytes_text(owner->disk_bytes, disk),
                        bytes_text(owner->pinned_bytes, pinned),
                        (unsigned long long)owner->disk_pages * 128,
@@ -177,14 +167,14 @@ static int run_purge(const struct asked *asked) {
         int code = seekd_cache_purge(asked->client, uid, &purged);
         if (code < 0)
                 return fail(asked, code);
-        char host[BYTES_TEXT], disk[BYTES_TEXT], name[64];
+        char host[BYTES_TEXT], disk[BYTES_TEXT], name[USER_TEXT];
         if (asked->json)
                 return print_json(json_pack(
                         "{s:I, s:I, s:I, s:I, s:b}", "uid", (json_int_t)purged.uid, "host_bytes",
                         (json_int_t)purged.host_bytes, "disk_bytes", (json_int_t)purged.disk_bytes,
                         "sessions", (json_int_t)purged.sessions, "gone_from_disk", purged.on_disk));
         printf("forgotten for %s: %s in memory, %s on disk, %llu sessions and remembered keys\n",
-               user_name(purged.uid, name), bytes_text(purged.host_bytes, host),
+               user_text(purged.uid, name), bytes_text(purged.host_bytes, host),
                bytes_text(purged.disk_bytes, disk), (unsigned long long)purged.sessions);
         if (!purged.on_disk)
                 puts("the disk could not be written yet: it is not gone from there");

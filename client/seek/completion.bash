@@ -6,7 +6,7 @@ _seek() {
                 --json --socket --help'
         local conversation='--system --think --no-think --effort --tools --tool-choice --schema'
         if ((COMP_CWORD == 1)); then
-                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status --help --version' -- "$word"))
+                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status top --help --version' -- "$word"))
                 return
         fi
         if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
@@ -39,7 +39,7 @@ _seek() {
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
                 ;;
-        --at | --subject | --max-tokens | --temperature | --top-k | --top-p | --min-p | --seed | --stop | --line | --column | \
+        --interval | --at | --subject | --max-tokens | --temperature | --top-k | --top-p | --min-p | --seed | --stop | --line | --column | \
                 --marker | --system | --effort)
                 return
                 ;;
@@ -54,9 +54,10 @@ _seek() {
                 tokenize) options='--decode --special --bos --json --socket --help' ;;
                 cache) options='--user --json --socket --help' ;;
                 import | status) options='--json --socket --help' ;;
+                top) options='--interval --once --json --socket --help' ;;
                 esac
                 COMPREPLY=($(compgen -W "$options" -- "$word"))
-        elif [[ $command != status && $command != cache && $command != import && $command != ask && $command != chat ]]; then
+        elif [[ $command != status && $command != top && $command != cache && $command != import && $command != ask && $command != chat ]]; then
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
         fi

@@ -6,7 +6,7 @@
 
 static const struct command *const commands[] = {
         &command_complete, &command_fim,   &command_chat,   &command_ask,    &command_tokenize,
-        &command_sessions, &command_cache, &command_import, &command_status,
+        &command_sessions, &command_cache, &command_import, &command_status, &command_top,
 };
 
 static void print_usage(FILE *file) {

@@ -41,6 +41,7 @@ extern const struct command command_import;
 extern const struct command command_sessions;
 extern const struct command command_status;
 extern const struct command command_tokenize;
+extern const struct command command_top;
 
 /* report.c: "seek: ..." on stderr; returns EXIT_USAGE. */
 int usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -159,6 +160,17 @@ void print_kv_stats(const struct seekd_kv_stats *kv);
 void print_engram_stats(const struct seekd_engram_stats *engram);
 json_t *kv_stats_json(const struct seekd_kv_stats *kv);             /* NULL: null */
 json_t *engram_stats_json(const struct seekd_engram_stats *engram); /* NULL: null */
+
+/* request_names.c: static strings of enum seekd_phase and seekd_class. */
+const char *phase_name(int phase);
+const char *class_name(int service);
+/* The user's name, or the number where there is none; returns ret. */
+#define USER_TEXT 64
+const char *user_text(uint32_t uid, char ret[USER_TEXT]);
+
+/* status.c: all of a reading, for programs; NULL without memory. info NULL: not known. */
+json_t *status_json(const struct seekd_stats *stats, const struct seekd_model_info *info,
+                    int load_permille);
 
 /* progress.c: a line on a terminal that says what is waited for, until text comes. */
 struct progress_line {

@@ -2,19 +2,6 @@
 
 #include "client/seek/seek.h"
 
-static const char *phase_name(int phase) {
-        static const char *const names[] = { "submitted", "queued", "prefill",
-                                             "decode",    "paused", "finished" };
-        return phase >= 0 && phase < (int)(sizeof(names) / sizeof(names[0])) ? names[phase]
-                                                                             : "unknown";
-}
-
-static const char *class_name(int service) {
-        static const char *const names[] = { "turn", "interactive", "turn", "agent", "background" };
-        return service >= 0 && service < (int)(sizeof(names) / sizeof(names[0])) ? names[service]
-                                                                                 : "unknown";
-}
-
 static json_t *clients_json(const struct seekd_stats *stats) {
         json_t *array = json_array();
         for (size_t i = 0; i < stats->n_clients; i++) {
@@ -67,8 +54,8 @@ static json_t *totals_json(const struct seekd_stats *stats) {
                          (json_int_t)stats->generated_tokens, "steps", (json_int_t)stats->steps);
 }
 
-static json_t *status_json(const struct seekd_stats *stats, const struct seekd_model_info *info,
-                           int load_permille) {
+json_t *status_json(const struct seekd_stats *stats, const struct seekd_model_info *info,
+                    int load_permille) {
         json_t *now =
                 json_pack("{s:I, s:I, s:I, s:I}", "connections", (json_int_t)stats->connections,
                           "running", (json_int_t)stats->running, "queued",

@@ -1,0 +1,28 @@
+/* What a request is called by: its phase, its class, its user. */
+#include <pwd.h>
+#include <stdio.h>
+
+#include "client/seek/seek.h"
+
+const char *phase_name(int phase) {
+        static const char *const names[] = { "submitted", "queued", "prefill",
+                                             "decode",    "paused", "finished" };
+        return phase >= 0 && phase < (int)(sizeof(names) / sizeof(names[0])) ? names[phase]
+                                                                             : "unknown";
+}
+
+const char *class_name(int service) {
+        static const char *const names[] = { "turn", "interactive", "turn", "agent", "background" };
+        return service >= 0 && service < (int)(sizeof(names) / sizeof(names[0])) ? names[service]
+                                                                                 : "unknown";
+}
+
+const char *user_text(uint32_t uid, char ret[USER_TEXT]) {
+        struct passwd entry, *found = NULL;
+        char buffer[4096];
+        if (getpwuid_r(uid, &entry, buffer, sizeof(buffer), &found) == 0 && found)
+                snprintf(ret, USER_TEXT, "%s", entry.pw_name);
+        else
+                snprintf(ret, USER_TEXT, "%u", uid);
+        return ret;
+}
