@@ -118,6 +118,10 @@ bool kv_cache_shrink_disk(struct kv_cache *cache, struct prefix_account *account
 /* kv_late.c. Whether a node is on disk now; the store is asked when it matters, instead of telling
  * of each write. */
 bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node);
+/* True: it was given to the store, which has not decided, and nobody waited for it any more. It
+ * must not be given again: deleted between the two, it would come back and the tree not know. The
+ * caller waits for it again (PREFIX_SENT). */
+bool kv_cache_is_coming(struct kv_cache *cache, const struct page_id *id);
 /* Takes in, or deletes, what has come to be on disk late. */
 void kv_cache_look_at_late(struct kv_cache *cache);
 /* Forgets a state that nobody will want, in memory and on disk. It is not in use. */

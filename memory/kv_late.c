@@ -28,6 +28,15 @@ bool kv_cache_is_stored(struct kv_cache *cache, struct prefix_node *node) {
         return stored;
 }
 
+bool kv_cache_is_coming(struct kv_cache *cache, const struct page_id *id) {
+        for (size_t i = 0; i < cache->n_late; i++)
+                if (page_id_equal(&cache->late[i].id, id)) {
+                        cache->late[i] = cache->late[--cache->n_late];
+                        return true;
+                }
+        return false;
+}
+
 /* True: decided. What hangs on something that is late itself waits for it, but the `last` time. */
 static bool look_at(struct kv_cache *cache, const struct kv_late *late, bool last) {
         struct kv_entry e;

@@ -59,6 +59,16 @@ static bool write_extent(struct kv_lease *lease, uint32_t n) {
         return true;
 }
 
+/* True: on disk, or on its way: not to be given again. */
+static bool is_given(struct kv_lease *lease, struct prefix_node *node) {
+        if (kv_cache_is_stored(lease->cache, node))
+                return true;
+        if (!kv_cache_is_coming(lease->cache, &node->id))
+                return false;
+        mark_sent(lease, node);
+        return true;
+}
+
 /* The largest extent that may begin at this page number and holds no more than n pages: extents lie
  * aligned to their size, so that the same pages always share one. */
 static uint32_t extent_pages(uint32_t page, uint32_t n) {
@@ -77,7 +87,7 @@ static void write_pages(struct kv_lease *lease, bool all) {
         while (lease->stores && lease->n_written < lease->n_pages) {
                 uint32_t left = lease->n_pages - lease->n_written,
                          n = extent_pages(lease->n_written, left);
-                if (kv_cache_is_stored(lease->cache, lease->page[lease->n_written])) {
+                if (is_given(lease, lease->page[lease->n_written])) {
                         lease->n_written++;
                         continue;
                 }
@@ -105,7 +115,7 @@ static void write_frontier(struct kv_lease *lease) {
                 .bytes = (uint32_t)lease->cache->prefix.frontier_bytes,
         };
         write_pages(lease, true); /* a state without its pages is of no use */
-        if (lease->stores && lease->n_written == lease->n_pages &&
+        if (lease->stores && lease->n_written == lease->n_pages && !is_given(lease, node) &&
             accepted(lease, put_frontier, &frontier, frontier.bytes))
                 mark_sent(lease, node);
         lease->unwritten = NULL;
