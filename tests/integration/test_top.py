@@ -30,6 +30,12 @@ class TopTest(harness.DaemonTest):
                                        for r in server.status()["requests"]), "the request runs")
         return client
 
+    def start_held(self, server, *options):
+        """One that is not read, so that it stays until it is killed, however fast the machine."""
+        client = self.start_long(server, *options)
+        client.send_signal(signal.SIGSTOP)
+        return client
+
     def top(self, server, *options, **size):
         top = terminal.Terminal(server.seek_command("top", "--interval", "0.1", *options), **size)
         self.addCleanup(top.close)
@@ -71,7 +77,7 @@ class OnATerminal(TopTest):
 
     def test_keys(self):
         server = self.ready_daemon()
-        first, second = self.start_long(server), self.start_long(server, "--class", "interactive")
+        first, second = self.start_held(server), self.start_held(server, "--class", "interactive")
         top = self.top(server)
         top.wait_for(rf"(?s)\b{first.pid} .*\b{second.pid} ")  # the oldest first
         top.press(b"c")
@@ -95,7 +101,7 @@ class OnATerminal(TopTest):
         top.wait_for("no requests")
         top.press(b"p")
         top.wait_for("PAUSED")
-        client = self.start_long(server)
+        client = self.start_held(server)
         for _ in range(5):
             top.read(0.1)
         self.assertIn("no requests", top.screen.text())
@@ -104,7 +110,7 @@ class OnATerminal(TopTest):
 
     def test_the_requests_scroll(self):
         server = self.ready_daemon()
-        clients = [self.start_long(server) for _ in range(3)]
+        clients = [self.start_held(server) for _ in range(3)]
         top = self.top(server, lines=11)  # 9 lines are above the table, and one below
         top.wait_for(rf"\b{clients[0].pid} ")
         self.assertNotIn(str(clients[1].pid), top.screen.text())
@@ -117,7 +123,7 @@ class OnATerminal(TopTest):
 
     def test_any_size(self):
         server = self.ready_daemon()
-        client = self.start_long(server)
+        client = self.start_held(server)
         top = self.top(server)
         top.wait_for(rf"(?m)^ *{client.pid} .*\[######\]")
         for lines, columns in ((24, 40), (40, 200), (3, 20), (1, 1), (2, 5), (24, 80)):
@@ -137,7 +143,7 @@ class OnATerminal(TopTest):
         top.wait_for("NO ANSWER, trying again: ")
         server = self.ready_daemon()
         top.wait_for("(?s)^seekd .*no requests")
-        client = self.start_long(server)
+        client = self.start_held(server)
         top.wait_for(rf"\b{client.pid} ")
 
     def test_a_daemon_that_hangs_delays_no_key(self):
