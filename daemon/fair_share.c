@@ -34,6 +34,15 @@ static double least_of_peers(const struct fair_share *share, const struct flow *
         return least;
 }
 
+static void find_least(struct flow *user) {
+        bool found = false;
+        for (const struct flow *f = user->share->first; f; f = f->next)
+                if (f->parent == user && f->n_active > 0 && (!found || f->served < user->least)) {
+                        user->least = f->served;
+                        found = true;
+                }
+}
+
 static struct flow *find_or_add(struct fair_share *share, uint32_t class, struct flow *parent,
                                 uint64_t key) {
         for (struct flow *f = share->first; f; f = f->next)
@@ -42,7 +51,9 @@ static struct flow *find_or_add(struct fair_share *share, uint32_t class, struct
         struct flow *flow = calloc(1, sizeof(*flow));
         if (!flow)
                 return NULL;
-        *flow = (struct flow){ .key = key, .class = class, .parent = parent, .next = share->first };
+        *flow = (struct flow){
+                .share = share, .key = key, .class = class, .parent = parent, .next = share->first
+        };
         share->first = flow;
         share->n_flows++;
         return flow;
@@ -90,6 +101,7 @@ struct flow *flow_enter(struct fair_share *share, uint32_t class, uint32_t uid, 
         }
         activate(share, user);
         activate(share, flow);
+        find_least(user);
         return flow;
 }
 
@@ -99,11 +111,15 @@ struct flow *flow_leave(struct fair_share *share, struct flow *flow) {
         assert(flow->n_active > 0 && flow->parent && flow->parent->n_active > 0);
         flow->n_active--;
         flow->parent->n_active--;
+        find_least(flow->parent);
         forget_idle(share);
         return NULL;
 }
 
 void flow_serve(struct flow *flow, double ms) {
+        bool had_least = flow->served <= flow->parent->least;
         flow->served += ms;
         flow->parent->served += ms;
+        if (had_least)
+                find_least(flow->parent);
 }

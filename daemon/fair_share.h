@@ -11,11 +11,15 @@
 
 #include <stdint.h>
 
+struct fair_share;
+
 struct flow {
+        struct fair_share *share;
         uint64_t key;        /* uid, or the session's number */
         uint32_t class;      /* of a user's flow */
         struct flow *parent; /* the user; NULL: this is one */
         double served;       /* ms */
+        double least;        /* of a user: what the active session with the least has */
         unsigned n_active;   /* requests */
         unsigned n_places;   /* of them, that are computed now: counted anew by admission.c */
         struct flow *next;
@@ -28,7 +32,8 @@ struct fair_share {
 
 void fair_share_deinit(struct fair_share *share); /* no request is active any more */
 
-/* A request of this session begins. Returns the session's flow; NULL: out of memory. */
+/* A request of this session begins. `share` stays where it is until the flow is left. Returns the
+ * session's flow; NULL: out of memory. */
 struct flow *flow_enter(struct fair_share *share, uint32_t class, uint32_t uid, uint64_t session);
 
 /* It ends: the flow may be gone afterwards. NULL-safe, returns NULL. */

@@ -56,8 +56,11 @@ static struct cost_rows picked_rows(const struct schedule_item *items,
 /* -- order ---------------------------------------------------------------------------------------
  */
 
+/* A head start of WARM_MS, before other users and before the user's own sessions. */
 static double claim(const struct schedule_item *item) {
-        return item->flow->parent->served - (item->warm ? WARM_MS : 0);
+        const struct flow *user = item->flow->parent;
+        bool first = item->warm && item->flow->served <= user->least + WARM_MS;
+        return user->served - (first ? WARM_MS : 0);
 }
 
 /* One key after the other, so that the order is transitive and may be sorted by. */

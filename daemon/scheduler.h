@@ -9,7 +9,8 @@
  *   prefills  as much as fits a budget of time, at least one chunk. The highest class first; in it
  *             the user who has received least, then that user's session (fair_share.h); then what
  *             came first, or, for completions at a keystroke, last. A prompt of which nearly all
- *             was kept goes before cold ones, until its user is WARM_MS ahead.
+ *             was kept goes before cold ones, until its user is WARM_MS ahead of others, or its
+ *             session of the user's others.
  *   shares    a class that is passed over earns a share of the time that passes, and is served one
  *             chunk out of turn when it has earned one: nobody starves, and whoever is urgent waits
  *             for at most one such chunk a step.
@@ -56,7 +57,8 @@ struct schedule {
         uint64_t decoded; /* arrival of the decode served last */
 };
 
-/* A user's head start for prompts that were kept: about the prefill that a hit saves others. */
+/* A user's and a session's head start for prompts that were kept: about the prefill that a hit
+ * saves others. */
 #define WARM_MS 1000.0
 
 void schedule_init(struct schedule *ret, double budget_ms);

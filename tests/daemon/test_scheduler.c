@@ -202,6 +202,28 @@ static void a_kept_prompt_goes_before_cold_ones_but_not_for_ever(void **state) {
         fair_share_deinit(&desk.share);
 }
 
+/* The same among the sessions of one user. */
+static void kept_prompts_of_one_session_do_not_starve_another(void **state) {
+        (void)state;
+        struct fair_share share = { 0 };
+        struct flow *cold = flow_enter(&share, SCHEDULE_AGENT, 1, 1),
+                    *kept = flow_enter(&share, SCHEDULE_AGENT, 1, 2);
+        struct schedule schedule = learned(BUDGET_MS);
+        struct schedule_item items[] = { { 1, 0, 1 << 20, SCHEDULE_AGENT, false, cold },
+                                         { 2, 9000, 10000, SCHEDULE_AGENT, true, kept } };
+        struct schedule_pick picks[2];
+        double largest = true_ms(cost_rows(1 << 16, 4 * CHUNK_TOKENS));
+        for (unsigned step = 0; step < 1000; step++) {
+                size_t n = schedule_step(&schedule, items, 2, 512, picks);
+                for (size_t k = 0; k < n; k++)
+                        if (picks[k].index == 0)
+                                items[0].position += picks[k].n;
+                assert_true(kept->served - cold->served <= WARM_MS + largest);
+        }
+        assert_true(items[0].position > 0);
+        fair_share_deinit(&share);
+}
+
 static void nobody_saves_up_a_claim_or_loses_a_debt(void **state) {
         (void)state;
         struct fair_share share = { 0 };
@@ -455,6 +477,7 @@ int main(void) {
                 cmocka_unit_test(the_users_take_turns),
                 cmocka_unit_test(who_is_urgent_goes_first_and_the_newest_of_them),
                 cmocka_unit_test(a_kept_prompt_goes_before_cold_ones_but_not_for_ever),
+                cmocka_unit_test(kept_prompts_of_one_session_do_not_starve_another),
                 cmocka_unit_test(nobody_saves_up_a_claim_or_loses_a_debt),
                 cmocka_unit_test(who_was_served_has_earned_nothing),
                 cmocka_unit_test(the_model_learns_what_steps_cost),
