@@ -49,8 +49,8 @@ struct agent {
 };
 
 struct counts {
-        uint64_t requests, tokens, logit_rows, cancelled, died, restarts;
-        uint64_t reused, prompt_tokens, batched; /* batched: steps with more than one part */
+        uint64_t requests, cancelled, died, lives;
+        uint64_t prompt_tokens, reused, tokens, logit_rows;
         uint64_t wrong_tokens, wrong_logits;
 };
 
@@ -237,7 +237,7 @@ static void life_end(void) {
         for (unsigned i = 0; i < CLIENTS; i++)
                 client_disconnect(&replay.agent[i].client);
         machine_close(&replay.machine);
-        replay.counts.restarts++;
+        replay.counts.lives++;
 }
 
 static int live(uint64_t n_requests) {
@@ -272,7 +272,9 @@ static int live(uint64_t n_requests) {
  */
 
 static void usage(FILE *to) {
-        fprintf(to, "Usage: replay --model DIR --name NAME [--requests N] [--seed N] TEXT...\n");
+        fprintf(to,
+                "Usage: replay --model DIR --name NAME [--requests N] [--seed N] [--json] "
+                "TEXT...\n");
 }
 
 static int run(const char *model_dir, uint64_t n_requests, bool progress) {
@@ -297,35 +299,48 @@ static int run(const char *model_dir, uint64_t n_requests, bool progress) {
         return r;
 }
 
-static bool report(const char *name, uint64_t seed) {
+static void print_table(const char *name, uint64_t seed) {
         const struct counts *c = &replay.counts;
         printf("%s, seed %" PRIu64 ": %" PRIu64 " requests (%" PRIu64 " cancelled, %" PRIu64
                " of dead clients), %" PRIu64 " lives\n",
-               name, seed, c->requests, c->cancelled, c->died, c->restarts);
+               name, seed, c->requests, c->cancelled, c->died, c->lives);
         printf("%" PRIu64 " of %" PRIu64 " prompt tokens reused, %" PRIu64 " tokens and %" PRIu64
                " rows of logits compared\n",
                c->reused, c->prompt_tokens, c->tokens, c->logit_rows);
         printf("differing tokens %" PRIu64 ", differing logits %" PRIu64 "\n", c->wrong_tokens,
                c->wrong_logits);
-        return c->wrong_tokens == 0 && c->wrong_logits == 0 && c->tokens > 0 && c->reused > 0;
+}
+
+static void print_json(uint64_t seed) {
+        const struct counts *c = &replay.counts;
+        printf("{\"seed\": %" PRIu64 ", \"requests\": %" PRIu64 ", \"cancelled\": %" PRIu64
+               ", \"dead_clients\": %" PRIu64 ", \"lives\": %" PRIu64
+               ", \"prompt_tokens\": %" PRIu64 ", \"reused\": %" PRIu64 ", \"tokens\": %" PRIu64
+               ", \"logit_rows\": %" PRIu64 ", \"differing_tokens\": %" PRIu64
+               ", \"differing_logits\": %" PRIu64 "}\n",
+               seed, c->requests, c->cancelled, c->died, c->lives, c->prompt_tokens, c->reused,
+               c->tokens, c->logit_rows, c->wrong_tokens, c->wrong_logits);
 }
 
 int main(int argc, char **argv) {
-        enum { MODEL = 1, NAME, REQUESTS, SEED };
+        enum { MODEL = 1, NAME, REQUESTS, SEED, JSON };
         static const struct option longopts[] = { { "model", required_argument, NULL, MODEL },
                                                   { "name", required_argument, NULL, NAME },
                                                   { "requests", required_argument, NULL, REQUESTS },
                                                   { "seed", required_argument, NULL, SEED },
+                                                  { "json", no_argument, NULL, JSON },
                                                   { 0 } };
         struct reference_options reference = { .n_conversations = 24, .seed = 1 };
         const char *name = "model";
         uint64_t n_requests = 1000;
+        bool json = false;
         for (int c; (c = getopt_long(argc, argv, "", longopts, NULL)) != -1;)
                 switch (c) {
                 case MODEL: reference.model_dir = optarg; break;
                 case NAME: name = optarg; break;
                 case REQUESTS: n_requests = strtoull(optarg, NULL, 10); break;
                 case SEED: reference.seed = strtoull(optarg, NULL, 10); break;
+                case JSON: json = true; break;
                 default: usage(stderr); return 2;
                 }
         reference.text_files = (const char *const *)argv + optind;
@@ -338,7 +353,13 @@ int main(int argc, char **argv) {
         if (reference_make(&reference, &replay.reference) < 0)
                 return 1;
         int r = run(reference.model_dir, n_requests, isatty(STDERR_FILENO));
-        bool good = report(name, reference.seed) && r == 0;
+        if (json)
+                print_json(reference.seed);
+        else
+                print_table(name, reference.seed);
+        const struct counts *counts = &replay.counts;
+        bool good = r == 0 && counts->wrong_tokens == 0 && counts->wrong_logits == 0 &&
+                counts->tokens > 0 && counts->reused > 0;
         reference_free(&replay.reference);
         return good ? 0 : 1;
 }
