@@ -185,6 +185,7 @@ static int public_phase(Seekd__V1__Phase phase) {
         case SEEKD__V1__PHASE__PHASE_PREFILL: return SEEKD_PHASE_PREFILL;
         case SEEKD__V1__PHASE__PHASE_DECODE: return SEEKD_PHASE_DECODE;
         case SEEKD__V1__PHASE__PHASE_PAUSED: return SEEKD_PHASE_PAUSED;
+        case SEEKD__V1__PHASE__PHASE_WORKING: return SEEKD_PHASE_WORKING;
         default: return SEEKD_PHASE_QUEUED;
         }
 }

@@ -99,6 +99,7 @@ static int phase_of(uint32_t phase) {
         case SLOT_PREFILL: return SEEKD_PHASE_PREFILL;
         case SLOT_DECODE: return SEEKD_PHASE_DECODE;
         case SLOT_PAUSED: return SEEKD_PHASE_PAUSED;
+        case SLOT_WORKING: return SEEKD_PHASE_WORKING;
         case SLOT_DONE:
         case SLOT_CANCELLED:
         case SLOT_FAILED: return SEEKD_PHASE_FINISHED;

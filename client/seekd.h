@@ -301,6 +301,7 @@ enum seekd_phase {
         SEEKD_PHASE_DECODE = 3,  /* writing */
         SEEKD_PHASE_PAUSED = 4,  /* this program does not read */
         SEEKD_PHASE_FINISHED = 5,
+        SEEKD_PHASE_WORKING = 6, /* no generation: a verification, a purge or an import */
 };
 
 /* Where a request is now. Since 0.1. */

@@ -5,8 +5,8 @@
 #include "client/seek/seek.h"
 
 const char *phase_name(int phase) {
-        static const char *const names[] = { "submitted", "queued", "prefill",
-                                             "decode",    "paused", "finished" };
+        static const char *const names[] = { "submitted", "queued",   "prefill", "decode",
+                                             "paused",    "finished", "working" };
         return phase >= 0 && phase < (int)(sizeof(names) / sizeof(names[0])) ? names[phase]
                                                                              : "unknown";
 }
