@@ -189,12 +189,22 @@ static uint32_t stage_tile(struct step *step, uint32_t layer) {
         return n_tile;
 }
 
+/* A tile of few rows, which a small hot pool makes, is work for all threads as well: a row attends
+ * hundreds of keys. */
+static uint32_t rows_per_piece(const struct pool *pool, uint32_t n_tile) {
+        uint32_t share = n_tile / pool_n_workers(pool);
+        if (share >= ROWS_PER_PIECE)
+                return ROWS_PER_PIECE;
+        return share > 0 ? share : 1;
+}
+
 static void attend(struct step *step, uint32_t layer) {
         struct attend_job job = { step, layer };
+        struct pool *pool = step->engine->pool;
         uint32_t n_tile;
         memset(step->ws->n_attended, 0, step->n_parts * sizeof(*step->ws->n_attended));
         while ((n_tile = stage_tile(step, layer)) > 0)
-                pool_run(step->engine->pool, n_tile, ROWS_PER_PIECE, attend_tile, &job);
+                pool_run(pool, n_tile, rows_per_piece(pool, n_tile), attend_tile, &job);
 }
 
 void attention_layer(struct step *step, uint32_t layer) {
