@@ -24,6 +24,8 @@
 
 /* Of the longest beginning that an agent sends. */
 #define LONG_PROMPT_TOKENS 20000
+/* However small the traffic is made: eight chunks, so that it can be cancelled on its way. */
+#define LONG_PROMPT_TOKENS_MIN 1024
 
 /* Of a prompt of a flooding client, and of its answer: as an agent's in the middle of a task. */
 #define FLOOD_PROMPT_TOKENS 4000
@@ -45,7 +47,8 @@ struct parts {
 };
 
 uint32_t agents_long_prompt(const struct agents_bench *bench) {
-        return LONG_PROMPT_TOKENS / bench->trace.scale;
+        uint32_t n = LONG_PROMPT_TOKENS / bench->trace.scale;
+        return n > LONG_PROMPT_TOKENS_MIN ? n : LONG_PROMPT_TOKENS_MIN;
 }
 
 static double at_least_one(double n) {
