@@ -127,6 +127,9 @@ static void a_budget_of_time_bounds_prefills(void **state) {
                 rows += picks[i].n;
         assert_int_equal(rows, 3 * 128);
         items[1].class = SCHEDULE_INTERACTIVE; /* half of it while somebody urgent is there */
+        assert_int_equal(schedule_step(&schedule, items, 2, 4096, picks), 1);
+        assert_int_equal(picks[0].index, 1);
+        assert_int_equal(picks[0].n, 128);
         fair_share_deinit(&desk.share);
 }
 
