@@ -56,6 +56,11 @@ int print_ids(const uint32_t *ids, size_t n, bool json);
 /* Connects or reports. NULL: *ret_exit is the exit code. */
 struct seekd_client *connect_or_report(const char *socket_path, bool json, int *ret_exit);
 
+/* without_arguments.c: the whole of a command that has no options but --json, --socket and --help:
+ * connects, then `ask` does it and returns the exit status. */
+int run_without_arguments(int argc, char **argv, const struct command *command,
+                          int (*ask)(struct seekd_client *client, bool json));
+
 /* number.c: a whole argument as a number in [min, max]; false after a usage error that names the
  * option. */
 bool parse_u64(const char *option, const char *text, uint64_t min, uint64_t max, uint64_t *ret);
