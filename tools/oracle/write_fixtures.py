@@ -19,35 +19,36 @@ sys.path[:0] = [HERE, os.path.join(ROOT, "tools")]
 
 import numpy as np  # noqa: E402
 
-import checkpoint  # noqa: E402
-import oracle  # noqa: E402
-from configurations import YARN_SHORT, Case, make_text  # noqa: E402
+import common  # noqa: E402
+import families  # noqa: E402
+from common import Case  # noqa: E402
+from v41.configurations import YARN_SHORT, make_text  # noqa: E402
 
 NOISE, DRAWS = 5e-7, 3
 TOP = 10
 TOLERANCE = 1e-5        # float32, absolute; logits are about 0.6, up to 3
 TOLERANCE_BF16 = 0.05   # BF16 mode, choices.safetensors forced
 
-# name, format, case with the first seed to try: the one that was found. With FP8 inputs the noise does not reach every
-# rounding: of the seeds that hold, the first is taken whose codes are also the engine's.
+# Family, name, format, case with the first seed to try: the one that was found. With FP8 inputs the noise does not reach
+# every rounding: of the seeds that hold, the first is taken whose codes are also the engine's.
 FIXTURES = [
-    ("schedule-bf16", False, Case("", 150, make_text(
+    ("v41", "schedule-bf16", False, Case("", 150, make_text(
         compress_ratios=[0, 2, 2, 1, 1], kv_source_layer_ids=[1, 3], index_source_layer_ids=[1, 2, 3, 4],
         candidate_source_layer_id=3, candidate_topk_blocks=4, candidate_block_size=4, index_topk=10,
         engram_layer_ids=[0, 2], n_routed_experts=12, hidden_size=64), 43)),
-    ("schedule-released", True, Case("", 64, make_text(
+    ("v41", "schedule-released", True, Case("", 64, make_text(
         compress_ratios=[0, 2, 1, 1], kv_source_layer_ids=[1, 2], index_source_layer_ids=[1, 2, 3],
         candidate_source_layer_id=2, candidate_topk_blocks=5, candidate_block_size=3, index_topk=12,
         sliding_window=11, engram_layer_ids=[1], n_routed_experts=16, num_nextn_predict_layers=3), 8, shards=2)),
-    ("candidates-bf16", False, Case("", 260, make_text(
+    ("v41", "candidates-bf16", False, Case("", 260, make_text(
         compress_ratios=[2, 2, 2], kv_source_layer_ids=[0], index_source_layer_ids=[0, 1, 2],
         candidate_source_layer_id=0, candidate_topk_blocks=5, candidate_block_size=4, index_topk=16,
         engram_layer_ids=[], hidden_size=64, n_routed_experts=8, num_experts_per_tok=2, rope_scaling=None,
         sliding_window=8, hc_mult=2, hc_sinkhorn_iters=3, hc_eps=1e-3, swiglu_limit=1.0), 34)),
-    ("experts-released", True, Case("", 60, make_text(
+    ("v41", "experts-released", True, Case("", 60, make_text(
         compress_ratios=[1], kv_source_layer_ids=[0], index_source_layer_ids=[0], engram_layer_ids=[0],
         n_routed_experts=257, num_experts_per_tok=6, hidden_size=64, index_topk=8, hc_mult=3), 1)),
-    ("yarn-bf16", False, Case("", 300, make_text(
+    ("v41", "yarn-bf16", False, Case("", 300, make_text(
         compress_ratios=[1, 2], kv_source_layer_ids=[0, 1], index_source_layer_ids=[0, 1], engram_layer_ids=[],
         hidden_size=64, n_routed_experts=8, num_experts_per_tok=2, index_topk=24, sliding_window=32,
         rope_scaling=YARN_SHORT | {"original_max_position_embeddings": 128}), 16)),
@@ -58,21 +59,21 @@ def same(a, b):
     return all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def golden(name, ids, logits, tolerance, step):
+def golden(name, made_by, ids, logits, tolerance, step):
     positions = []
     for p in range(0, len(ids), step):
         top = np.argsort(-logits[p], kind="stable")[:TOP]
         positions.append({"position": p, "top": [[int(i), round(float(logits[p, i]), 7)] for i in top]})
-    return {"name": name, "made_by": oracle.VERSIONS, "input_ids": ids, "greedy_ids": [], "tolerance": tolerance,
+    return {"name": name, "made_by": made_by, "input_ids": ids, "greedy_ids": [], "tolerance": tolerance,
             "logits": positions}
 
 
-def write_fixture(name, released, case, out):
-    case.small_rows = True
+def write_fixture(family, name, released, case, out):
+    case.small_rows, oracle = True, family.oracle
     for case.seed in range(case.seed, case.seed + 1000):
         with tempfile.TemporaryDirectory(prefix="seekd-oracle-") as scratch:
-            checkpoint.write(case, scratch, released)
-            ids = checkpoint.token_ids(case)
+            family.checkpoint.write(case, scratch, released)
+            ids = common.token_ids(case)
             logits, choices = oracle.run(scratch, ids)
             if not all(same(choices, oracle.run(scratch, ids, (NOISE, i))[1]) for i in range(DRAWS)):
                 continue
@@ -84,19 +85,20 @@ def write_fixture(name, released, case, out):
     step = 1 + case.n_tokens // 200
     for file, tolerance in (("f32", TOLERANCE), ("bf16", TOLERANCE_BF16)):
         with open(os.path.join(out, f"golden-{file}.json"), "w", encoding="utf-8") as f:
-            value = golden(f"{name} {file}", ids, logits, tolerance, step if file == "f32" else 10 * step)
+            value = golden(f"{name} {file}", oracle.VERSIONS, ids, logits, tolerance,
+                           step if file == "f32" else 10 * step)
             json.dump(value, f, separators=(",", ":"))
             f.write("\n")
     forced = {key: a for key, a in choices.items() if key.endswith((".router", ".topk", ".window", ".latent"))}
-    checkpoint.write_tensors(os.path.join(out, "choices.safetensors"), forced)
+    common.write_tensors(os.path.join(out, "choices.safetensors"), forced)
     size = sum(os.path.getsize(os.path.join(out, file)) for file in os.listdir(out))
     print(f"{name}: seed {case.seed}, {size / 1e6:.2f} MB", flush=True)
 
 
 def main(wanted):
-    for name, released, case in FIXTURES:
+    for family, name, released, case in FIXTURES:
         if not wanted or name in wanted:
-            write_fixture(name, released, case, os.path.join(ROOT, "tests", "oracle", name))
+            write_fixture(families.Family(family), name, released, case, os.path.join(ROOT, "tests", "oracle", name))
 
 
 if __name__ == "__main__":

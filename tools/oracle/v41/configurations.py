@@ -1,4 +1,4 @@
-"""Model configurations for the comparison with the oracle: named ones, and ones drawn from a seed.
+"""Configurations of DeepSeek-V4.1 for the comparison with the oracle: named ones, and ones drawn from a seed.
 
 Every named configuration makes some rule of the architecture decide something: sequences are longer than the
 window, more rows are visible than are selected, candidate blocks hold far fewer rows than there are. All widths
@@ -9,31 +9,17 @@ Two limits come from the oracle: (candidate_topk_blocks - 1) * candidate_block_s
 select rows outside the candidates otherwise; the released configuration is far from that), and a null candidate
 source is written -1.
 """
-import dataclasses
-
 import numpy as np
 
 import make_nano
+from common import ADDED, VOCAB, VOCAB_SIZE, Case
 
-VOCAB, ADDED = make_nano.make_vocab()
-VOCAB_SIZE = len(VOCAB | ADDED)
 COMPRESSED_SIZE = make_nano.compressed_map(VOCAB, ADDED)[1]
 
 YARN = {"type": "yarn", "factor": 16, "beta_fast": 32, "beta_slow": 1, "original_max_position_embeddings": 65536}
 # A ramp that lies inside 8 or 16 rotated pairs (the released one needs 32).
 YARN_SHORT = {"rope_type": "yarn", "factor": 8, "beta_fast": 16, "beta_slow": 1,
               "original_max_position_embeddings": 512}
-
-
-@dataclasses.dataclass
-class Case:
-    name: str
-    n_tokens: int
-    text: dict              # text_config
-    seed: int
-    chunks: tuple = (7, 64)  # tokens per step; odd ones cut open groups
-    shards: int = 1
-    small_rows: bool = False  # some embeddings are tiny (checkpoint.make_weights)
 
 
 BASE = {
