@@ -55,6 +55,23 @@ struct attend {
         float *o;       /* [n_heads][dim] */
 };
 
+/* One query position's attention for heads that share their keys and values (one group of grouped
+ * queries), over rows that may lie apart from each other. Per head: s_i = (q . k_i) * scale; m =
+ * max s; w_i = e^(s_i - m); denominator = 16-lane sum of w; o = (sum of w_i v_i, ascending i, one
+ * fmaf each) / denominator. Without keys o is 0. `round` as above. */
+struct attend_group {
+        const float *q;                  /* [n_heads][key_dim] */
+        const float *keys, *values;      /* the first row of each, */
+        size_t key_stride, value_stride; /* floats from one row to the next */
+        uint32_t n_keys, n_heads, key_dim, value_dim;
+        float scale;
+        bool round;
+        float *shares;  /* NULL, or [n_keys]: w_i / denominator, never rounded, summed over the
+                           heads, ascending */
+        float *scratch; /* at least n_heads * (n_keys + 16) floats */
+        float *o;       /* [n_heads][value_dim] */
+};
+
 #define HC_STREAMS_MAX                                                                             \
         8 /* bounds local arrays; equals model_config.h's HC_MAX, released models have 4 */
 
@@ -91,6 +108,7 @@ struct backend {
                              uint32_t n, float *x);
 
         void (*attend)(const struct attend *a);
+        void (*attend_group)(const struct attend_group *a);
 
         /* s[i] = sum over heads, ascending, of w[head] * max(0, q[head] . keys[i]); keys
          * [n_keys][dim]. */

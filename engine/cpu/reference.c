@@ -127,6 +127,46 @@ static void attend(const struct attend *a) {
                 attend_head(a, head);
 }
 
+static float largest(const float *x, uint32_t n) {
+        float max = -1e30f;
+        for (uint32_t i = 0; i < n; i++)
+                max = x[i] > max ? x[i] : max;
+        return max;
+}
+
+static void attend_group_head(const struct attend_group *a, uint32_t head) {
+        const float *q = a->q + (size_t)head * a->key_dim;
+        float *o = a->o + (size_t)head * a->value_dim, *w = a->scratch;
+        for (uint32_t i = 0; i < a->n_keys; i++)
+                w[i] = dot(a->keys + i * a->key_stride, q, a->key_dim) * a->scale;
+
+        float lane[LANES] = { 0 }, max = largest(w, a->n_keys);
+        for (uint32_t i = 0; i < a->n_keys; i++) {
+                w[i] = math_expf(w[i] - max);
+                lane[i % LANES] += w[i];
+        }
+        float denominator = lanes_sum(lane);
+
+        for (uint32_t d = 0; d < a->value_dim; d++)
+                o[d] = 0.0f;
+        for (uint32_t i = 0; i < a->n_keys; i++) {
+                if (a->shares)
+                        a->shares[i] += w[i] / denominator;
+                w[i] = rounded(w[i], a->round);
+                for (uint32_t d = 0; d < a->value_dim; d++)
+                        o[d] = fmaf(w[i], a->values[i * a->value_stride + d], o[d]);
+        }
+        for (uint32_t d = 0; d < a->value_dim && a->n_keys > 0; d++)
+                o[d] = rounded(o[d] / denominator, a->round);
+}
+
+static void attend_group(const struct attend_group *a) {
+        for (uint32_t i = 0; a->shares && i < a->n_keys; i++)
+                a->shares[i] = 0.0f;
+        for (uint32_t head = 0; head < a->n_heads; head++)
+                attend_group_head(a, head);
+}
+
 static void index_scores(const float *q, const float *w, uint32_t n_heads, uint32_t dim,
                          const float *keys, uint32_t n_keys, float *s) {
         for (uint32_t i = 0; i < n_keys; i++) {
@@ -275,6 +315,7 @@ const struct backend backend_reference = {
         .row_unpack = unpack_rows,
         .slots_unpack = unpack_slots,
         .attend = attend,
+        .attend_group = attend_group,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,
         .hc_mixes = hc_mixes,

@@ -2,9 +2,11 @@
  * meson.build), bit-equal to reference.c. Operations whose inner loops have no sum are the
  * reference's own loops, vectorised by the compiler; what is written with `lanes` is what a
  * compiler may not reorder. */
-#include "engine/cpu/vector.h"
+#include <string.h>
+
 #include "engine/cpu/lanes.h"
 #include "engine/cpu/reference.h"
+#include "engine/cpu/vector.h"
 #include "engine/numerics.h"
 
 /* Outputs computed together: enough independent sums to hide the latency of a fused multiply-add (4
@@ -261,6 +263,71 @@ static void attend(const struct attend *a) {
         }
 }
 
+/* Scores of all heads of a group. scores [n_heads][stride]. */
+static void group_scores(const struct attend_group *a, size_t stride) {
+        float sum[TILE];
+        for (uint32_t i = 0; i < a->n_keys; i++) {
+                const float *key = a->keys + i * a->key_stride;
+                uint32_t head = 0;
+                for (; head + TILE <= a->n_heads; head += TILE) {
+                        dot_tile(a->q + (size_t)head * a->key_dim, a->key_dim, key, a->key_dim,
+                                 sum);
+                        for (uint32_t t = 0; t < TILE; t++)
+                                a->scratch[(head + t) * stride + i] = sum[t] * a->scale;
+                }
+                for (; head < a->n_heads; head++)
+                        a->scratch[head * stride + i] =
+                                dot(key, a->q + (size_t)head * a->key_dim, a->key_dim) * a->scale;
+        }
+}
+
+/* o[0..16 n) = sum of w[i] * values[i], ascending i; n is 1 to 4 registers, so that every weight is
+ * read once for all of them. */
+static inline void weigh_columns(const float *values, size_t stride, const float *w,
+                                 uint32_t n_keys, int n, float *o) {
+        lanes sum[4] = { lanes_zero(), lanes_zero(), lanes_zero(), lanes_zero() };
+        for (uint32_t i = 0; i < n_keys; i++, values += stride)
+                for (int c = 0; c < n; c++)
+                        sum[c] = lanes_fma(lanes_set(w[i]), lanes_load(values + c * LANES), sum[c]);
+        for (int c = 0; c < n; c++)
+                lanes_store(o + c * LANES, sum[c]);
+}
+
+static void group_values(const struct attend_group *a, const float *w, float *o) {
+        uint32_t d = 0;
+        for (; d + 4 * LANES <= a->value_dim; d += 4 * LANES)
+                weigh_columns(a->values + d, a->value_stride, w, a->n_keys, 4, o + d);
+        for (; d < a->value_dim; d += LANES)
+                weigh_columns(a->values + d, a->value_stride, w, a->n_keys, 1, o + d);
+}
+
+static void attend_group(const struct attend_group *a) {
+        if (a->n_keys == 0 || a->key_dim % LANES != 0 || a->value_dim % LANES != 0) {
+                backend_reference.attend_group(a);
+                return;
+        }
+        size_t stride = (a->n_keys + LANES - 1) & ~(size_t)(LANES - 1);
+        if (a->shares)
+                memset(a->shares, 0, a->n_keys * sizeof(*a->shares));
+        group_scores(a, stride);
+        for (uint32_t head = 0; head < a->n_heads; head++) {
+                float *w = a->scratch + head * stride, *o = a->o + (size_t)head * a->value_dim,
+                      max = -1e30f;
+                for (uint32_t i = 0; i < a->n_keys; i++)
+                        max = w[i] > max ? w[i] : max;
+                float denominator = softmax_weights(w, a->n_keys, max, false);
+                for (uint32_t i = 0; a->shares && i < a->n_keys; i++)
+                        a->shares[i] += w[i] / denominator;
+                for (uint32_t i = 0; a->round && i < a->n_keys; i++)
+                        w[i] = bf16_round(w[i]);
+                group_values(a, w, o);
+                for (uint32_t d = 0; d < a->value_dim; d++)
+                        o[d] = o[d] / denominator;
+                for (uint32_t d = 0; a->round && d < a->value_dim; d++)
+                        o[d] = bf16_round(o[d]);
+        }
+}
+
 static void index_scores(const float *q, const float *w, uint32_t n_heads, uint32_t dim,
                          const float *keys, uint32_t n_keys, float *s) {
         float z[TILE];
@@ -382,6 +449,7 @@ const struct backend VECTOR(backend) = {
         .row_unpack = row_unpack_vector,
         .slots_unpack = slots_unpack,
         .attend = attend,
+        .attend_group = attend_group,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,
         .hc_mixes = hc_mixes,

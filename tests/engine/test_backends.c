@@ -206,6 +206,37 @@ static void attention_is_the_same(void **state) {
         }
 }
 
+/* Rows lie apart, and keys and values of one row have different widths. */
+static void group_attention_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t heads = draw(1, 9), key_dim = i % 4 ? draw(1, 6) * 16 : draw(1, 50),
+                         value_dim = i % 5 ? draw(1, 9) * 16 : draw(1, 50), n = draw(0, 70);
+                size_t stride = key_dim + value_dim + draw(0, 9);
+                float *q = random_floats(&seed, (size_t)heads * key_dim, 2),
+                      *rows = random_floats(&seed, n * stride, 2);
+                float *scratch = calloc((size_t)heads * (n + 16), sizeof(float));
+                size_t n_out = (size_t)heads * value_dim;
+                float *o = calloc(2 * n_out, sizeof(float)), *shares = calloc(2 * n + 1, 4);
+                struct attend_group job = {
+                        q,       rows,    rows + key_dim, stride, stride, n,
+                        heads,   key_dim, value_dim,      0.125f, i % 2,  i % 3 ? shares : NULL,
+                        scratch, o,
+                };
+                backend_reference.attend_group(&job);
+                job.o = o + n_out;
+                job.shares = job.shares ? shares + n : NULL;
+                fast->attend_group(&job);
+                assert_same(o, o + n_out, n_out);
+                assert_same(shares, shares + n, n);
+                float sum = 0.0f;
+                for (uint32_t k = 0; job.shares && k < n; k++)
+                        sum += shares[k];
+                assert_true(!job.shares || n == 0 || fabsf(sum - (float)heads) < 1e-4f);
+                free(q), free(rows), free(scratch), free(o), free(shares);
+        }
+}
+
 static void index_scores_are_the_same(void **state) {
         (void)state;
         for (int i = 0; i < ROUNDS; i++) {
@@ -306,6 +337,7 @@ int main(void) {
                 cmocka_unit_test(rmsnorm_is_the_same),
                 cmocka_unit_test(unpacking_is_the_same_for_all_codes),
                 cmocka_unit_test(attention_is_the_same),
+                cmocka_unit_test(group_attention_is_the_same),
                 cmocka_unit_test(index_scores_are_the_same),
                 cmocka_unit_test(hyper_connections_are_the_same),
                 cmocka_unit_test(swiglu_is_the_same_beyond_its_limits),
