@@ -78,7 +78,7 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
         float cos[ROPE_PAIRS_MAX], sin[ROPE_PAIRS_MAX];
         for (uint32_t i = 0; i < n; i++) {
                 float *key = ws->index_key + (size_t)i * kd;
-                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
+                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, (first + i) * ratio, cos, sin);
                 e->backend->rmsnorm(key, w->index_k_norm, kd, c->rms_norm_eps, e->round, key);
                 e->backend->rope(key, 1, kd, cos, sin, pairs, false, e->round);
                 offer_values(e, CHOICE_INDEX_KEY, layer, first + i, 0, kd, key);
@@ -90,7 +90,7 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
 
         for (uint32_t i = 0; i < n; i++) {
                 float *latent = ws->latent + (size_t)i * hd;
-                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);
+                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, (first + i) * ratio, cos, sin);
                 e->backend->rope(latent, 1, hd, cos, sin, pairs, false, e->round);
                 offer_values(e, CHOICE_LATENT, layer, first + i, 0, hd, latent);
                 if (!row_pack(ROW_FP4_LATENT, latent, hd, ws->stream_rows + i * row))

@@ -65,7 +65,8 @@ static int load_files(struct engine *e, const struct engine_options *options, st
                                  "tokenizer.json has %u ids, config.json's vocab_size is %u",
                                  tokenizer_n_ids(e->tokenizer), e->config.vocab_size);
         report(options, AT_HASH, "building the n-gram hash");
-        r = engram_hash_init(&e->hash, &e->config, e->tokenizer, err);
+        if (e->config.engram_ngram_max > 0) /* else the family has no Engram */
+                r = engram_hash_init(&e->hash, &e->config, e->tokenizer, err);
         if (r < 0)
                 return r;
         struct progress files = part(options, AT_FILES, AT_WEIGHTS),

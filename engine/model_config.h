@@ -23,14 +23,40 @@ struct error;
 /* Channels of an index row, packed on the stack; released models have 128. */
 #define INDEX_HEAD_DIM_MAX 512
 
+/* Shared experts of a layer, which are one MLP; released models have 1 or 2. */
+#define SHARED_EXPERTS_MAX 16
+
 /* Rotated channel pairs of a vector, their tables on the stack; released models have 32. */
 #define ROPE_PAIRS_MAX 128
 
+/* How a layer attends: attention.h has the operations of each. */
+enum attention_kind {
+        ATTENTION_CSA2, /* V4.1: a window, and rows selected from a layer that may be another */
+};
+#define N_ATTENTION_KINDS (ATTENTION_CSA2 + 1)
+
+enum feed_forward {
+        FEED_FORWARD_EXPERTS, /* routed experts and shared ones */
+        FEED_FORWARD_DENSE,   /* one MLP of dense_dim */
+};
+
+/* What a router makes of its products, before any bias. */
+enum router_scores { ROUTER_SQRTSOFTPLUS };
+
+/* How sublayers are joined to the residual streams: residual.h. */
+enum residual_kind {
+        RESIDUAL_SINGLE_PASS_MHC, /* V4.1: the mix before a sublayer comes from the one before */
+        RESIDUAL_PLAIN,           /* one stream: h + sublayer(norm(h)) */
+};
+#define N_RESIDUAL_KINDS (RESIDUAL_PLAIN + 1)
+
 struct layer_config {
-        unsigned compress_ratio; /* 0 = window only, 1 or 2 = positions per compressed row */
+        enum attention_kind attention;
+        enum feed_forward feed_forward;
+        unsigned compress_ratio; /* 0 = window only, else positions per compressed row */
         int kv_source;           /* layer whose compressed rows this layer attends, -1 = none */
         int index_source;        /* layer whose selection this layer uses, -1 = none */
-        bool owns_kv;            /* has a compressor (kv_source == this layer) */
+        bool owns_kv;            /* keeps rows of its own (kv_source == this layer) */
         bool owns_index;         /* has an index query (index_source == this layer) */
         bool in_candidates;      /* selects only inside the candidate source's blocks */
         int engram;              /* which Engram table is applied before this layer, -1 = none */
@@ -40,29 +66,43 @@ struct yarn_config {
         bool enabled;
         float factor, beta_fast, beta_slow;
         uint32_t original_positions;
+        float mscale, mscale_all_dim; /* 0: the family has none */
+};
+
+/* Frequencies of a rotation. A family says which of its layers use which. */
+enum rope_kind { ROPE_MAIN, ROPE_COMPRESS };
+#define N_ROPE_KINDS (ROPE_COMPRESS + 1)
+
+struct rope_config {
+        double theta; /* 0: no layer uses it */
+        struct yarn_config yarn;
 };
 
 struct model_config {
         char architecture[64]; /* model_type */
 
-        uint32_t vocab_size, hidden_size, n_layers;
-        uint32_t n_heads, head_dim, rope_dim; /* rope on the last rope_dim channels */
+        uint32_t vocab_size, hidden_size, n_layers, n_draft_layers; /* drafts are not run */
+        uint32_t n_heads, n_kv_heads; /* 1: one latent row is key and value of all heads */
+        uint32_t head_dim, rope_dim;  /* of a query: rope on the last rope_dim channels */
         uint32_t q_lora_rank, o_groups, o_lora_rank;
-        uint32_t window; /* positions, the current one included */
+        uint32_t window; /* positions, the current one included; 0 = no windows */
         float rms_norm_eps;
 
-        double rope_theta, compress_rope_theta;
-        struct yarn_config yarn; /* applies to the compress rope only */
+        struct rope_config rope[N_ROPE_KINDS];
         uint32_t max_positions;
 
-        uint32_t index_n_heads, index_head_dim, index_topk;
-        int candidate_layer; /* -1 = no candidate rule */
+        uint32_t index_n_heads, index_head_dim, index_topk; /* topk 0: nothing is selected */
+        int candidate_layer;                                /* -1 = no candidate rule */
         uint32_t candidate_blocks, candidate_block_size;
 
-        uint32_t n_experts, n_experts_per_token, expert_dim, n_shared_experts;
-        float routed_scaling, swiglu_limit, gate_temp;
+        uint32_t dense_dim; /* of dense feed-forward layers */
+        uint32_t n_experts, n_experts_per_token, expert_dim, n_shared_experts; /* 0: no experts */
+        enum router_scores router_scores;
+        uint32_t n_groups, n_groups_chosen;            /* of experts, equal ones; 1: no groups */
+        float routed_scaling, swiglu_limit, gate_temp; /* limit INFINITY: no clamp */
         bool norm_topk_prob;
 
+        enum residual_kind residual;
         uint32_t hc; /* residual streams */
         uint32_t hc_sinkhorn_iters;
         float hc_eps;
@@ -78,13 +118,13 @@ struct model_config {
         uint32_t bos_id, eos_id, pad_id;
 
         /* WEIGHT_BF16, or as quantization_config says: dense WEIGHT_FP8, experts WEIGHT_FP4 or
-         * WEIGHT_FP8. Which matrices are "dense" in this sense: weights.c. */
+         * WEIGHT_FP8. Which matrices are "dense" in this sense: the family's table of tensors. */
         enum weight_format dense_format, expert_format;
 
         struct layer_config layer[LAYERS_MAX];
 };
 
-/* Reads DIR/config.json (composite with text_config, or flat). */
+/* Reads DIR/config.json, by the reader of its family (engine/config). */
 int model_config_read(const char *dir, struct model_config *ret, struct error *err);
 
 /* The same from a string; `file` names it in messages. */

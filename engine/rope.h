@@ -1,6 +1,5 @@
 /* Rotary position tables: one frequency per channel pair, cosine and sine per position.
- * Source: DeepSeek-V4.1 configuration (rope_theta for window-only layers; compress_rope_theta with
- * YaRN for layers with compressed rows). Pure; any thread. */
+ * Pure; any thread. */
 #pragma once
 
 #include <stdint.h>
@@ -9,7 +8,7 @@
 
 struct rope_frequencies {
         uint32_t n_pairs;
-        float *main, *compress; /* [n_pairs] radians per position; `main` owns both */
+        float *frequency[N_ROPE_KINDS]; /* [n_pairs] radians per position; the first owns all */
 };
 
 int rope_frequencies_init(struct rope_frequencies *ret,

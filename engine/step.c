@@ -88,9 +88,9 @@ static void start_rows(struct step *step) {
                         float *h = ws->h + r * c->hc * d;
                         ws->part[r] = (uint32_t)p;
                         ws->position[r] = sequence_header(part->sequence)->position + i;
-                        rope_table(e->rope.main, pairs, ws->position[r],
+                        rope_table(e->rope.frequency[ROPE_MAIN], pairs, ws->position[r],
                                    ws->cos[0] + (size_t)r * pairs, ws->sin[0] + (size_t)r * pairs);
-                        rope_table(e->rope.compress, pairs, ws->position[r],
+                        rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, ws->position[r],
                                    ws->cos[1] + (size_t)r * pairs, ws->sin[1] + (size_t)r * pairs);
                         for (size_t k = 0; k < d; k++)
                                 h[k] = bf16_to_float(embed[k]);

@@ -113,10 +113,13 @@ static void test_the_released_values(void **state) {
         assert_int_equal(config.o_lora_rank, 1024);
         assert_int_equal(config.window, 128);
         assert_true(config.rms_norm_eps == 1e-20F);
-        assert_true(config.rope_theta == 10000 && config.compress_rope_theta == 160000);
-        assert_true(config.yarn.enabled && config.yarn.factor == 16);
-        assert_true(config.yarn.beta_fast == 32 && config.yarn.beta_slow == 1);
-        assert_int_equal(config.yarn.original_positions, 65536);
+        assert_true(config.rope[ROPE_MAIN].theta == 10000);
+        assert_false(config.rope[ROPE_MAIN].yarn.enabled);
+        assert_true(config.rope[ROPE_COMPRESS].theta == 160000);
+        const struct yarn_config *yarn = &config.rope[ROPE_COMPRESS].yarn;
+        assert_true(yarn->enabled && yarn->factor == 16);
+        assert_true(yarn->beta_fast == 32 && yarn->beta_slow == 1);
+        assert_int_equal(yarn->original_positions, 65536);
         assert_int_equal(config.max_positions, 1048576);
         assert_int_equal(config.index_n_heads, 32);
         assert_int_equal(config.index_head_dim, 128);
@@ -154,10 +157,10 @@ static void test_the_models_of_this_repository_are_read(void **state) {
         struct error err = { 0 };
         assert_int_equal(model_config_read(seed_dir, &config, &err), 0);
         assert_int_equal(config.n_layers, 8);
-        assert_false(config.yarn.enabled);
+        assert_false(config.rope[ROPE_COMPRESS].yarn.enabled);
         assert_int_equal(model_config_read(nano_dir, &config, &err), 0);
         assert_int_equal(config.n_layers, 6);
-        assert_true(config.yarn.enabled);
+        assert_true(config.rope[ROPE_COMPRESS].yarn.enabled);
         assert_int_equal(config.layer[2].index_source, 1);
         assert_true(config.layer[4].in_candidates);
         assert_int_equal(config.layer[5].index_source, 4);
@@ -180,11 +183,26 @@ static void test_a_flat_file_means_the_same(void **state) {
         assert_memory_equal(&config, &composite, sizeof(config));
 }
 
+static void test_classes_of_another_family_are_refused(void **state) {
+        (void)state;
+        json_t *document = json_deep_copy(released);
+        json_object_set_new(document, "architectures", json_pack("[s]", "DeepseekV3ForCausalLM"));
+        expect_document_refused(document,
+                                "architectures: 'DeepseekV3ForCausalLM' does not belong "
+                                "to model_type 'deepseek_v41'");
+        document = json_deep_copy(released);
+        json_object_set_new(document, "architectures", json_string("DeepseekV41ForCausalLM"));
+        expect_document_refused(document, "architectures: not an array of strings");
+        document = json_deep_copy(released);
+        json_object_del(document, "architectures");
+        expect_accepted(document);
+}
+
 static void test_another_architecture_is_refused_by_name(void **state) {
         (void)state;
         json_t *document = json_deep_copy(released);
-        json_object_set_new(document, "model_type", json_string("deepseek_v3"));
-        expect_document_refused(document, "model_type: 'deepseek_v3' is not supported");
+        json_object_set_new(document, "model_type", json_string("mixtral"));
+        expect_document_refused(document, "model_type: 'mixtral' is not supported");
         document = json_deep_copy(released);
         json_object_del(document, "model_type");
         expect_document_refused(document, "model_type: missing");
@@ -393,7 +411,7 @@ static void test_fixed_choices_are_refused_otherwise(void **state) {
 static void test_rope_scaling_is_yarn_or_nothing(void **state) {
         (void)state;
         expect_accepted(changed("rope_scaling", "null"));
-        assert_false(config.yarn.enabled);
+        assert_false(config.rope[ROPE_COMPRESS].yarn.enabled);
         expect_refused("rope_scaling", "16", "neither null nor an object");
         expect_refused("rope_scaling", "{}", "rope_scaling.type: missing");
         expect_refused("rope_scaling", "{\"type\":\"linear\"}", "'linear' is not supported");
@@ -589,6 +607,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_the_released_values),
                 cmocka_unit_test(test_the_models_of_this_repository_are_read),
                 cmocka_unit_test(test_a_flat_file_means_the_same),
+                cmocka_unit_test(test_classes_of_another_family_are_refused),
                 cmocka_unit_test(test_another_architecture_is_refused_by_name),
                 cmocka_unit_test(test_weights_are_bf16_unless_the_file_says_otherwise),
                 cmocka_unit_test(test_other_quantisations_are_refused_by_name),

@@ -71,20 +71,22 @@ static void yarn_gives_the_released_frequencies(void **state) {
         static struct model_config config;
         struct rope_frequencies f;
         config.rope_dim = 64;
-        config.rope_theta = 10000;
-        config.compress_rope_theta = 160000;
-        config.yarn = (struct yarn_config){ true, 16, 32, 1, 65536 };
+        config.rope[ROPE_MAIN].theta = 10000;
+        config.rope[ROPE_COMPRESS] =
+                (struct rope_config){ 160000, { true, 16, 32, 1, 65536, 0, 0 } };
         assert_int_equal(rope_frequencies_init(&f, &config), 0);
-        assert_float_equal(f.main[1], (float)pow(10000, -2.0 / 64), 1e-7);
-        assert_float_equal(f.compress[15] * 1e3f, (float)pow(160000, -30.0 / 64) * 1e3f, 1e-6);
-        assert_float_equal(f.compress[16] * 1e3f, 2.265625, 1e-6);
-        assert_float_equal(f.compress[20] * 1e4f, 2.9697779, 1e-6);
-        assert_float_equal(f.compress[24] * 1e5f, 1.9531253, 1e-6);
-        assert_float_equal(f.compress[31] * 1e7f, 5.6805, 1e-4);
-        config.yarn.enabled = false;
+        assert_float_equal(f.frequency[ROPE_MAIN][1], (float)pow(10000, -2.0 / 64), 1e-7);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][15] * 1e3f,
+                           (float)pow(160000, -30.0 / 64) * 1e3f, 1e-6);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][16] * 1e3f, 2.265625, 1e-6);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][20] * 1e4f, 2.9697779, 1e-6);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][24] * 1e5f, 1.9531253, 1e-6);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][31] * 1e7f, 5.6805, 1e-4);
+        config.rope[ROPE_COMPRESS].yarn.enabled = false;
         rope_frequencies_deinit(&f);
         assert_int_equal(rope_frequencies_init(&f, &config), 0);
-        assert_float_equal(f.compress[31] * 1e6f, (float)pow(160000, -62.0 / 64) * 1e6f, 1e-5);
+        assert_float_equal(f.frequency[ROPE_COMPRESS][31] * 1e6f,
+                           (float)pow(160000, -62.0 / 64) * 1e6f, 1e-5);
         rope_frequencies_deinit(&f);
 }
 

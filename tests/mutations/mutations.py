@@ -47,18 +47,18 @@ MUTATIONS = [
 
     # Compressed rows
     ("latent rotated at j instead of 2j", "engine/compressor.c",
-     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);\n"
+     "                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, (first + i) * ratio, cos, sin);\n"
      "                e->backend->rope(latent,",
-     "                rope_table(e->rope.compress, pairs, first + i, cos, sin);\n                e->backend->rope(latent,"),
+     "                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, first + i, cos, sin);\n                e->backend->rope(latent,"),
     ("index key rotated at j instead of 2j", "engine/compressor.c",
-     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cos, sin);\n"
+     "                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, (first + i) * ratio, cos, sin);\n"
      "                e->backend->rmsnorm(key,",
-     "                rope_table(e->rope.compress, pairs, first + i, cos, sin);\n                e->backend->rmsnorm(key,"),
+     "                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, first + i, cos, sin);\n                e->backend->rmsnorm(key,"),
     ("index keys from the rotated latent", "engine/compressor.c",
      "        linear(step, &w->index_k, ws->latent,",
      "        for (uint32_t i = 0; i < n; i++) {\n"
      "                float cs[ROPE_PAIRS_MAX], sn[ROPE_PAIRS_MAX];\n"
-     "                rope_table(e->rope.compress, pairs, (first + i) * ratio, cs, sn);\n"
+     "                rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, (first + i) * ratio, cs, sn);\n"
      "                e->backend->rope(ws->latent + (size_t)i * hd, 1, hd, cs, sn, pairs, false, e->round);\n"
      "        }\n"
      "        linear(step, &w->index_k, ws->latent,"),
@@ -91,7 +91,7 @@ MUTATIONS = [
      "(UINT32_MAX - index)", "index"),
     ("newest block not kept", "engine/indexer.c",
      "                scratch->blocks[n_blocks - 1] = INFINITY;", "                scratch->blocks[n_blocks - 1] += 0.0f;"),
-    ("candidates ignored", "engine/model_config.c",
+    ("candidates ignored", "engine/config/deepseek_v41.c",
      "                layer->in_candidates = true;", "                layer->in_candidates = false;"),
     ("selection of the first source kept", "engine/attention.c",
      "        if (e->config.layer[layer].owns_index)", "        if (e->config.layer[layer].owns_kv)"),
@@ -100,10 +100,11 @@ MUTATIONS = [
     ("YaRN ramp one pair late", "engine/rope.c",
      "double ramp = ((double)pair - low) / width;", "double ramp = ((double)pair - low - 1.0) / width;"),
     ("YaRN dropped", "engine/rope.c",
-     "        if (!c->yarn.enabled)", "        if (true)"),
-    ("YaRN on the main rope too", "engine/rope.c",
-     "table[i] = (float)math_exp(exponent * math_log(config->rope_theta));",
-     "table[i] = (float)yarn_scaled(config, i, math_exp(exponent * math_log(config->rope_theta)));"),
+     "        if (!rope->yarn.enabled)", "        if (true)"),
+    ("YaRN on the main rope too", "engine/config/deepseek_v41.c",
+     "        config_rope_scaling(in, false, &c->rope[ROPE_COMPRESS].yarn);",
+     "        config_rope_scaling(in, false, &c->rope[ROPE_COMPRESS].yarn);\n"
+     "        c->rope[ROPE_MAIN].yarn = c->rope[ROPE_COMPRESS].yarn;"),
 
     # Streams
     ("comb transposed", "engine/cpu/reference.c",
