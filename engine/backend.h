@@ -72,10 +72,13 @@ struct attend_group {
         float *o;       /* [n_heads][value_dim] */
 };
 
+/* Floats per channel of a compressed row that is open. */
+#define POOL_STATE 3
+
 #define HC_STREAMS_MAX                                                                             \
         8 /* bounds local arrays; equals model_config.h's HC_MAX, released models have 4 */
 
-/* Coefficients of one manifold-constrained hyper-connection (DeepSeek-V4.1: single-pass mHC). */
+/* Coefficients of one manifold-constrained hyper-connection. */
 struct hc_mixes {
         uint32_t hc, iterations;
         float rms_eps, hc_eps;
@@ -87,7 +90,8 @@ struct backend {
 
         void (*matmul)(const struct matmul *m, uint32_t first, uint32_t last);
 
-        /* y = x * rsqrt(mean(x^2) + eps) * weight; weight is BF16. x and y may be the same. */
+        /* y = x * rsqrt(mean(x^2) + eps) * weight; weight is BF16, NULL: none. x and y may be the
+         * same. */
         void (*rmsnorm)(const float *x, const uint16_t *weight, uint32_t n, float eps, bool round,
                         float *y);
 
@@ -95,6 +99,11 @@ struct backend {
          * in place. sin is negated for the inverse rotation. */
         void (*rope)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
                      uint32_t n_pairs, bool inverse, bool round);
+
+        /* n_vectors vectors of `dim`, a power of two, in place: the Hadamard transform (entry
+         * [i][j] is -1 to the number of ones that i and j share) times dim^-1/2. Adds and subtracts
+         * pairs 1, 2, 4, ... apart, in this order. */
+        void (*hadamard)(float *x, uint32_t n_vectors, uint32_t dim, bool round);
 
         /* y = x as ROW_FP8 holds it: quantised and dequantised; n a multiple of 32. A block of 32
          * with NaN or infinity becomes NaN. x and y may be the same. */
@@ -120,11 +129,27 @@ struct backend {
         void (*pool_pair)(const float *value0, const float *gate0, const float *value1,
                           const float *gate1, uint32_t n, bool round, float *y);
 
+        /* One more token in a compressed row that is open: a softmax over its tokens' gates,
+         * folded token by token, which is the same however tokens are cut into steps. state
+         * [POOL_STATE][n]: per channel the largest gate so far, the sum of e^(gate - largest), and
+         * the sum of e^(gate - largest) * value; of no token: -infinity, 0, 0. The token's gate is
+         * gate + bias. */
+        void (*pool_add)(float *state, const float *value, const float *gate, const float *bias,
+                         uint32_t n);
+
+        /* y = the state's sum of weighted values / its sum of weights; after one token at least. */
+        void (*pool_close)(const float *state, uint32_t n, bool round, float *y);
+
         /* m = (fn . x) * rsqrt(mean(x^2) + eps) is given as `fx` (the products) and x; writes
          * pre [hc], post [hc], comb [hc][hc] (Sinkhorn-normalised; the mix sums over comb's first
          * index). */
         void (*hc_mixes)(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
                          float *pre, float *post, float *comb);
+
+        /* pre [hc] alone, of as many products: the collapse before the head. base [hc], scale [1].
+         */
+        void (*hc_pre)(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
+                       float *pre);
 
         /* u = sum over streams j, ascending, of pre[j] * h[j]; h [hc][n]. */
         void (*hc_collapse)(const float *h, const float *pre, uint32_t hc, uint32_t n, bool round,

@@ -52,7 +52,7 @@ static void rmsnorm(const float *x, const uint16_t *weight, uint32_t n, float ep
                     float *y) {
         float r = rms_scale(x, n, eps);
         for (uint32_t i = 0; i < n; i++)
-                y[i] = rounded(x[i] * r * bf16_to_float(weight[i]), round);
+                y[i] = rounded(x[i] * r * (weight ? bf16_to_float(weight[i]) : 1.0f), round);
 }
 
 void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
@@ -65,6 +65,25 @@ void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos
                         tail[2 * i] = rounded(a * c - b * s, round);
                         tail[2 * i + 1] = rounded(a * s + b * c, round);
                 }
+        }
+}
+
+static void hadamard_vector(float *x, uint32_t dim) {
+        for (uint32_t apart = 1; apart < dim; apart *= 2)
+                for (uint32_t first = 0; first < dim; first += 2 * apart)
+                        for (uint32_t i = first; i < first + apart; i++) {
+                                float a = x[i], b = x[i + apart];
+                                x[i] = a + b;
+                                x[i + apart] = a - b;
+                        }
+}
+
+void reference_hadamard(float *x, uint32_t n_vectors, uint32_t dim, bool round) {
+        float scale = 1.0f / sqrtf((float)dim);
+        for (uint32_t v = 0; v < n_vectors; v++, x += dim) {
+                hadamard_vector(x, dim);
+                for (uint32_t i = 0; i < dim; i++)
+                        x[i] = rounded(x[i] * scale, round);
         }
 }
 
@@ -187,6 +206,25 @@ void reference_pool_pair(const float *value0, const float *gate0, const float *v
         }
 }
 
+void reference_pool_add(float *state, const float *value, const float *gate, const float *bias,
+                        uint32_t n) {
+        float *largest = state, *weights = state + n, *sum = state + 2 * (size_t)n;
+        for (uint32_t i = 0; i < n; i++) {
+                float g = gate[i] + bias[i], e = math_expf(-fabsf(g - largest[i]));
+                bool larger = g > largest[i];
+                float before = larger ? e : 1.0f, w = larger ? 1.0f : e;
+                largest[i] = larger ? g : largest[i];
+                weights[i] = weights[i] * before + w;
+                sum[i] = fmaf(w, value[i], sum[i] * before);
+        }
+}
+
+void reference_pool_close(const float *state, uint32_t n, bool round, float *y) {
+        const float *weights = state + n, *sum = state + 2 * (size_t)n;
+        for (uint32_t i = 0; i < n; i++)
+                y[i] = rounded(sum[i] / weights[i], round);
+}
+
 static void softmax_row(float *row, uint32_t n, float eps) {
         float max = row[0], sum = 0.0f;
         for (uint32_t k = 1; k < n; k++)
@@ -221,13 +259,17 @@ static void sinkhorn(float *c, uint32_t hc, uint32_t iterations, float eps) {
         }
 }
 
+void reference_hc_pre(const struct hc_mixes *c, const float *fx, float r, float *pre) {
+        for (uint32_t i = 0; i < c->hc; i++)
+                pre[i] = math_sigmoid(fx[i] * r * c->scale[0] + c->base[i]) + c->hc_eps;
+}
+
 void reference_hc_coefficients(const struct hc_mixes *c, const float *fx, float r, float *pre,
                                float *post, float *comb) {
         uint32_t hc = c->hc;
-        for (uint32_t i = 0; i < hc; i++) {
-                pre[i] = math_sigmoid(fx[i] * r * c->scale[0] + c->base[i]) + c->hc_eps;
+        reference_hc_pre(c, fx, r, pre);
+        for (uint32_t i = 0; i < hc; i++)
                 post[i] = 2.0f * math_sigmoid(fx[hc + i] * r * c->scale[1] + c->base[hc + i]);
-        }
         for (uint32_t i = 0; i < hc * hc; i++)
                 comb[i] = fx[2 * hc + i] * r * c->scale[2] + c->base[2 * hc + i];
         sinkhorn(comb, hc, c->iterations, c->hc_eps);
@@ -236,6 +278,11 @@ void reference_hc_coefficients(const struct hc_mixes *c, const float *fx, float 
 static void hc_mixes(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
                      float *pre, float *post, float *comb) {
         reference_hc_coefficients(c, fx, rms_scale(x, n, c->rms_eps), pre, post, comb);
+}
+
+static void hc_pre(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
+                   float *pre) {
+        reference_hc_pre(c, fx, rms_scale(x, n, c->rms_eps), pre);
 }
 
 static void hc_collapse(const float *h, const float *pre, uint32_t hc, uint32_t n, bool round,
@@ -311,6 +358,7 @@ const struct backend backend_reference = {
         .matmul = matmul,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .hadamard = reference_hadamard,
         .fp8_round = fp8_round,
         .row_unpack = unpack_rows,
         .slots_unpack = unpack_slots,
@@ -318,7 +366,10 @@ const struct backend backend_reference = {
         .attend_group = attend_group,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,
+        .pool_add = reference_pool_add,
+        .pool_close = reference_pool_close,
         .hc_mixes = hc_mixes,
+        .hc_pre = hc_pre,
         .hc_collapse = hc_collapse,
         .hc_expand = hc_expand,
         .swiglu = swiglu,

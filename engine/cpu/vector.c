@@ -52,8 +52,10 @@ static float rms_scale(const float *x, uint32_t n, float eps) {
 static void rmsnorm(const float *x, const uint16_t *weight, uint32_t n, float eps, bool round,
                     float *y) {
         float r = rms_scale(x, n, eps);
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; weight && i < n; i++)
                 y[i] = x[i] * r * bf16_to_float(weight[i]);
+        for (uint32_t i = 0; !weight && i < n; i++)
+                y[i] = x[i] * r;
         if (round)
                 for (uint32_t i = 0; i < n; i++)
                         y[i] = bf16_round(y[i]);
@@ -348,6 +350,35 @@ static void index_scores(const float *q, const float *w, uint32_t n_heads, uint3
         }
 }
 
+/* reference_pool_add for n a multiple of 8. */
+static void pool_add_vectors(float *state, size_t stride, const float *value, const float *gate,
+                             const float *bias, uint32_t n) {
+        const __m256 one = _mm256_set1_ps(1.0f), sign = _mm256_set1_ps(-0.0f);
+        for (uint32_t i = 0; i < n; i += 8) {
+                float *largest = state + i, *weights = largest + stride, *sum = weights + stride;
+                __m256 m = _mm256_loadu_ps(largest);
+                __m256 g = _mm256_add_ps(_mm256_loadu_ps(gate + i), _mm256_loadu_ps(bias + i));
+                __m256 e = exp8(_mm256_or_ps(_mm256_sub_ps(g, m), sign));
+                __m256 larger = _mm256_cmp_ps(g, m, _CMP_GT_OQ);
+                __m256 before = _mm256_blendv_ps(one, e, larger),
+                       w = _mm256_blendv_ps(e, one, larger);
+                _mm256_storeu_ps(largest, _mm256_blendv_ps(m, g, larger));
+                _mm256_storeu_ps(weights,
+                                 _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(weights), before), w));
+                _mm256_storeu_ps(sum,
+                                 _mm256_fmadd_ps(w, _mm256_loadu_ps(value + i),
+                                                 _mm256_mul_ps(_mm256_loadu_ps(sum), before)));
+        }
+}
+
+static void pool_add(float *state, const float *value, const float *gate, const float *bias,
+                     uint32_t n) {
+        if (n % 8 != 0)
+                reference_pool_add(state, value, gate, bias, n);
+        else
+                pool_add_vectors(state, n, value, gate, bias, n);
+}
+
 static void hc_collapse(const float *h, const float *pre, uint32_t hc, uint32_t n, bool round,
                         float *u) {
         for (uint32_t i = 0; i < n; i++)
@@ -387,6 +418,11 @@ static void hc_expand(float *h, const float *y, const float *post, const float *
 static void hc_mixes(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
                      float *pre, float *post, float *comb) {
         reference_hc_coefficients(c, fx, rms_scale(x, n, c->rms_eps), pre, post, comb);
+}
+
+static void hc_pre(const struct hc_mixes *c, const float *fx, const float *x, uint32_t n,
+                   float *pre) {
+        reference_hc_pre(c, fx, rms_scale(x, n, c->rms_eps), pre);
 }
 
 static void swiglu(const float *gate, const float *up, uint32_t n, float limit, float weight,
@@ -445,6 +481,7 @@ const struct backend VECTOR(backend) = {
         .matmul = VECTOR(matmul),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .hadamard = reference_hadamard,
         .fp8_round = fp8_round,
         .row_unpack = row_unpack_vector,
         .slots_unpack = slots_unpack,
@@ -452,7 +489,10 @@ const struct backend VECTOR(backend) = {
         .attend_group = attend_group,
         .index_scores = index_scores,
         .pool_pair = reference_pool_pair,
+        .pool_add = pool_add,
+        .pool_close = reference_pool_close,
         .hc_mixes = hc_mixes,
+        .hc_pre = hc_pre,
         .hc_collapse = hc_collapse,
         .hc_expand = hc_expand,
         .swiglu = swiglu,

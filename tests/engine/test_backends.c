@@ -155,8 +155,9 @@ static void rmsnorm_is_the_same(void **state) {
                 uint32_t n = draw(1, 300);
                 float *x = random_floats(&seed, n, 3), *a = copy(x, n), *b = copy(x, n);
                 uint16_t *w = random_bf16(&seed, n, 2);
-                backend_reference.rmsnorm(x, w, n, 1e-20f, i % 2, a);
-                fast->rmsnorm(b, w, n, 1e-20f, i % 2, b); /* in place */
+                const uint16_t *weight = i % 4 < 2 ? w : NULL;
+                backend_reference.rmsnorm(x, weight, n, 1e-20f, i % 2, a);
+                fast->rmsnorm(b, weight, n, 1e-20f, i % 2, b); /* in place */
                 assert_same(a, b, n);
                 free(x), free(a), free(b), free(w);
         }
@@ -252,6 +253,70 @@ static void index_scores_are_the_same(void **state) {
         }
 }
 
+/* Entry [i][j] of the matrix, applied twice: the identity. */
+static void hadamard_is_its_definition(void **state) {
+        (void)state;
+        for (uint32_t dim = 1; dim <= 128; dim *= 2) {
+                float *x = random_floats(&seed, 2 * (size_t)dim, 2), *y = copy(x, 2 * (size_t)dim);
+                fast->hadamard(y, 2, dim, false);
+                for (uint32_t v = 0; v < 2; v++)
+                        for (uint32_t i = 0; i < dim; i++) {
+                                double sum = 0;
+                                for (uint32_t j = 0; j < dim; j++)
+                                        sum += (double)x[v * dim + j] *
+                                                (__builtin_parity(i & j) ? -1 : 1);
+                                assert_float_equal(y[v * dim + i], (float)(sum / sqrt((double)dim)),
+                                                   1e-4);
+                        }
+                fast->hadamard(y, 2, dim, false);
+                for (uint32_t i = 0; i < 2 * dim; i++)
+                        assert_float_equal(y[i], x[i], 1e-4);
+                free(x), free(y);
+        }
+}
+
+/* Gates far apart, equal, infinite; the first token of an empty row. */
+static void pooling_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t n = i % 3 ? draw(1, 9) * 8 : draw(1, 90);
+                float *a = calloc((size_t)POOL_STATE * n, sizeof(float)), *y = calloc(n, 4),
+                      *z = calloc(n, 4);
+                for (uint32_t j = 0; j < n; j++)
+                        a[j] = -INFINITY;
+                float *b = copy(a, (size_t)POOL_STATE * n), *bias = random_floats(&seed, n, 1);
+                for (uint32_t token = 0, tokens = draw(1, 20); token < tokens; token++) {
+                        float *value = random_floats(&seed, n, 4),
+                              *gate = random_floats(&seed, n, i % 4 ? 4 : 200);
+                        if (i % 7 == 0)
+                                gate[draw(0, n - 1)] = i % 2 ? INFINITY : NAN;
+                        backend_reference.pool_add(a, value, gate, bias, n);
+                        fast->pool_add(b, value, gate, bias, n);
+                        assert_same_or_nan(a, b, (size_t)POOL_STATE * n);
+                        free(value), free(gate);
+                }
+                backend_reference.pool_close(a, n, i % 2, y);
+                fast->pool_close(b, n, i % 2, z);
+                assert_same_or_nan(y, z, n);
+                free(a), free(b), free(bias), free(y), free(z);
+        }
+}
+
+/* Folding tokens in one by one is the softmax over all of them. */
+static void pooling_is_a_softmax(void **state) {
+        (void)state;
+        float pool[POOL_STATE] = { -INFINITY, 0, 0 }, bias = 0.25f, y;
+        double weights = 0, sum = 0;
+        for (int i = 0; i < 128; i++) {
+                float value = random_float(&seed, 3), gate = random_float(&seed, 6);
+                backend_reference.pool_add(pool, &value, &gate, &bias, 1);
+                weights += exp((double)gate);
+                sum += exp((double)gate) * (double)value;
+        }
+        backend_reference.pool_close(pool, 1, false, &y);
+        assert_float_equal(y, (float)(sum / weights), 1e-5);
+}
+
 static void hyper_connections_are_the_same(void **state) {
         (void)state;
         for (int i = 0; i < ROUNDS; i++) {
@@ -268,6 +333,10 @@ static void hyper_connections_are_the_same(void **state) {
                 fast->hc_mixes(&c, fx, h, hc * n, pre[1], post[1], comb[1]);
                 assert_same(pre[0], pre[1], hc), assert_same(post[0], post[1], hc),
                         assert_same(comb[0], comb[1], hc * hc);
+                float alone[2][8];
+                backend_reference.hc_pre(&c, fx, h, hc * n, alone[0]);
+                fast->hc_pre(&c, fx, h, hc * n, alone[1]);
+                assert_same(alone[0], alone[1], hc), assert_same(alone[0], pre[0], hc);
                 backend_reference.hc_collapse(h, pre[0], hc, n, i % 2, u);
                 fast->hc_collapse(h, pre[0], hc, n, i % 2, u + n);
                 assert_same(u, u + n, n);
@@ -339,6 +408,9 @@ int main(void) {
                 cmocka_unit_test(attention_is_the_same),
                 cmocka_unit_test(group_attention_is_the_same),
                 cmocka_unit_test(index_scores_are_the_same),
+                cmocka_unit_test(hadamard_is_its_definition),
+                cmocka_unit_test(pooling_is_the_same),
+                cmocka_unit_test(pooling_is_a_softmax),
                 cmocka_unit_test(hyper_connections_are_the_same),
                 cmocka_unit_test(swiglu_is_the_same_beyond_its_limits),
                 cmocka_unit_test(engram_gate_is_the_same),
