@@ -1,13 +1,20 @@
-/* The compressor of a layer that owns KV: one latent row and one index key per compress_ratio
- * tokens.
- *
- * Ratio 1: latent = norm(wkv x). Ratio 2: value = wkv x and gate = wgate x (not rounded); the pair
+/* Ratio 1: latent = norm(wkv x). Ratio 2: value = wkv x and gate = wgate x (not rounded); the pair
  * of positions (2j, 2j+1) is pooled per channel by a softmax over the two gates, then normed. A
  * group whose second token has not come waits in the frontier. The index key is made from the
  * latent before its rotation. */
+#include "engine/compressor.h"
+
 #include <string.h>
 
-#include "engine/step.h"
+void compressor_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
+        size_t row = row_bytes(ROW_FP4_LATENT, c->head_dim),
+               key = row_bytes(ROW_FP4_KEY, c->index_head_dim);
+        ws->group_value = ROOM(ws, rows * c->head_dim, float);
+        ws->group_gate = ROOM(ws, rows * c->head_dim, float);
+        ws->latent = ROOM(ws, rows * c->head_dim, float);
+        ws->index_key = ROOM(ws, rows * c->index_head_dim, float);
+        ws->stream_rows = ROOM(ws, rows * (row > key ? row : key), uint8_t);
+}
 
 static void project(struct step *step, uint32_t layer) {
         struct workspace *ws = step->ws;
@@ -27,7 +34,7 @@ static uint32_t close_pairs(struct step *step, uint32_t layer, size_t p) {
         const struct batch_part *part = &step->parts[p];
         size_t hd = e->config.head_dim;
         uint64_t position = sequence_header(part->sequence)->position;
-        float *open = sequence_group(part->sequence, layer);
+        float *open = sequence_state(part->sequence, layer);
         uint32_t n_closed = 0;
 
         for (uint32_t i = 0; i < part->n; i++) {
@@ -96,7 +103,7 @@ static void append_part(struct step *step, uint32_t layer, size_t p) {
                 if (!row_pack(ROW_FP4_LATENT, latent, hd, ws->stream_rows + i * row))
                         step->bad_row = closing_row(step, p, first + i, ratio);
         }
-        e->kv->append(part->sequence->kv, (unsigned)e->kv_layout.latent_stream[layer], first, n,
+        e->kv->append(part->sequence->kv, (unsigned)e->kv_layout.main_stream[layer], first, n,
                       ws->stream_rows);
 }
 

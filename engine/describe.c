@@ -65,8 +65,7 @@ static int measure_memory(struct description *d, const struct model_config *c) {
         engine->hash.n_rows = (c->engram_ngram_max - 1) * c->engram_n_heads;
         engine->engram_tables.code_bytes = c->engram_head_dim;
         engine->engram_tables.scale_bytes = c->engram_head_dim / FP8_BLOCK;
-        kv_layout_init(&engine->kv_layout, c);
-        frontier_layout_init(&engine->frontier_layout, c);
+        kv_layout_init(&engine->kv_layout, &engine->frontier_layout, c);
         d->kv_page_bytes = engine->kv_layout.page_bytes;
         d->frontier_bytes = engine->frontier_layout.bytes;
         d->workspace_bytes = workspace_measure(engine);

@@ -1,46 +1,59 @@
-/* The lightning indexer: which compressed rows a position attends.
- *
- * Score of row j: sum over index heads of weight * max(0, query . key_j). Row j is visible to
+/* Score of row j: sum over index heads of weight * max(0, query . key_j). Row j is visible to
  * position p when its group is complete: j < floor((p + 1) / ratio). The topk best are taken, ties
  * to the lower row, and kept ascending. Two-level choice for long contexts: the candidate layer
  * also ranks blocks of consecutive rows by their best score (the newest visible block always counts
  * as best); later index layers score only rows inside the blocks it kept. */
+#include "engine/indexer.h"
+
 #include <math.h>
 
 #include "engine/pool.h"
-#include "engine/step.h"
 #include "engine/topk.h"
+
+/* One packed query on the stack: at most a byte a channel, and its scales. */
+#define INDEX_KEY_BYTES_MAX (2 * INDEX_HEAD_DIM_MAX)
 
 static uint32_t visible_rows(const struct step *step, uint32_t layer, uint32_t r) {
         return (uint32_t)((step->ws->position[r] + 1) /
                           step->engine->config.layer[layer].compress_ratio);
 }
 
-static void project(struct step *step, uint32_t layer) {
-        struct engine *e = step->engine;
-        struct workspace *ws = step->ws;
-        const struct model_config *c = &e->config;
-        const struct layer_weights *w = &e->weights.layer[layer];
-        uint32_t dim = c->index_head_dim, n = c->index_n_heads, pairs = c->rope_dim / 2;
-        float scale = 1.0f / sqrtf((float)dim) * (1.0f / sqrtf((float)n));
+void indexer_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
+        ws->index_q = ROOM(ws, rows * c->index_n_heads * c->index_head_dim, float);
+        ws->index_w = ROOM(ws, rows * c->index_n_heads, float);
+        ws->selected = ROOM(ws, rows * c->index_topk, uint32_t);
+        ws->n_selected = ROOM(ws, rows, uint32_t);
+        ws->candidate = ROOM(ws, rows * c->candidate_blocks, uint32_t);
+        ws->n_candidate = ROOM(ws, rows, uint32_t);
+}
 
-        linear(step, &w->index_q, ws->qr, step->n_rows, ws->index_q, e->round);
-        linear(step, &w->index_weights, ws->x, step->n_rows, ws->index_w, e->round);
-        for (uint32_t r = 0; r < step->n_rows; r++) {
-                float *q = ws->index_q + (size_t)r * n * dim, *weight = ws->index_w + (size_t)r * n;
-                e->backend->rope(q, n, dim, ws->cos[1] + (size_t)r * pairs,
-                                 ws->sin[1] + (size_t)r * pairs, pairs, false, e->round);
-                uint8_t packed[INDEX_HEAD_DIM_MAX];
-                for (uint32_t head = 0; head < n; head++) {
-                        offer_values(e, CHOICE_INDEX_QUERY, layer, ws->position[r], head, dim,
-                                     q + (size_t)head * dim);
-                        if (!row_pack(ROW_FP4_KEY, q + (size_t)head * dim, dim, packed))
-                                step->bad_row = r;
-                        e->backend->row_unpack(ROW_FP4_KEY, packed, 1, dim, q + (size_t)head * dim);
-                        weight[head] *= scale;
-                        if (!isfinite(weight[head]))
-                                step->bad_row = r;
-                }
+void indexer_scratch(const struct model_config *c, struct scratch_needs *needs) {
+        scratch_at_least(&needs->rows, INDEX_KEYS_TILE);
+        scratch_at_least(&needs->keys, (size_t)INDEX_KEYS_TILE * c->index_head_dim);
+}
+
+static unsigned key_stream(const struct engine *e, uint32_t layer) {
+        return (unsigned)e->kv_layout.key_stream[e->config.layer[layer].kv_source];
+}
+
+void indexer_quantise_query(struct step *step, uint32_t layer, uint32_t r) {
+        const struct engine *e = step->engine;
+        struct workspace *ws = step->ws;
+        uint32_t dim = e->config.index_head_dim, n = e->config.index_n_heads;
+        float scale = 1.0f / sqrtf((float)dim) * (1.0f / sqrtf((float)n));
+        enum row_format format = e->kv_layout.stream[key_stream(e, layer)].format;
+        float *q = ws->index_q + (size_t)r * n * dim, *weight = ws->index_w + (size_t)r * n;
+        uint8_t packed[INDEX_KEY_BYTES_MAX];
+
+        for (uint32_t head = 0; head < n; head++) {
+                offer_values(e, CHOICE_INDEX_QUERY, layer, ws->position[r], head, dim,
+                             q + (size_t)head * dim);
+                if (!row_pack(format, q + (size_t)head * dim, dim, packed))
+                        step->bad_row = r;
+                e->backend->row_unpack(format, packed, 1, dim, q + (size_t)head * dim);
+                weight[head] *= scale;
+                if (!isfinite(weight[head]))
+                        step->bad_row = r;
         }
 }
 
@@ -48,6 +61,7 @@ struct select_job {
         struct step *step;
         uint32_t layer;
         unsigned key_stream;
+        enum row_format key_format;
 };
 
 /* Scores of rows [0, visible) for up to INDEX_ROWS_TILE queries of one part, sharing each unpacked
@@ -68,7 +82,7 @@ static void score_all(const struct select_job *job, uint32_t first, uint32_t las
                         struct kv_slot slot;
                         uint32_t run = e->kv->run(kv, job->key_stream, k + done, &slot);
                         run = run < n - done ? run : n - done;
-                        e->backend->row_unpack(ROW_FP4_KEY, slot.row, run, dim,
+                        e->backend->row_unpack(job->key_format, slot.row, run, dim,
                                                scratch->keys + (size_t)done * dim);
                         done += run;
                 }
@@ -92,7 +106,7 @@ static void score_list(const struct select_job *job, uint32_t r, uint32_t n_list
         for (uint32_t k = 0; k < n_list; k += INDEX_KEYS_TILE) {
                 uint32_t n = n_list - k < INDEX_KEYS_TILE ? n_list - k : INDEX_KEYS_TILE;
                 e->kv->slots(kv, job->key_stream, scratch->list + k, n, scratch->slots);
-                e->backend->slots_unpack(ROW_FP4_KEY, scratch->slots, n, dim, scratch->keys);
+                e->backend->slots_unpack(job->key_format, scratch->slots, n, dim, scratch->keys);
                 e->backend->index_scores(ws->index_q + (size_t)r * n_heads * dim,
                                          ws->index_w + (size_t)r * n_heads, n_heads, dim,
                                          scratch->keys, n, scratch->scores + k);
@@ -204,10 +218,8 @@ static void select_rows(void *context, uint32_t first, uint32_t last, unsigned w
 
 void indexer_select(struct step *step, uint32_t layer) {
         struct engine *e = step->engine;
-        project(step, layer);
-        struct select_job job = {
-                step, layer, (unsigned)e->kv_layout.key_stream[e->config.layer[layer].kv_source]
-        };
+        unsigned stream = key_stream(e, layer);
+        struct select_job job = { step, layer, stream, e->kv_layout.stream[stream].format };
         step->ws->selection++;
         pool_run(e->pool, step->n_rows, INDEX_ROWS_TILE, select_rows, &job);
 }

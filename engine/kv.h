@@ -1,15 +1,16 @@
 /* What a sequence remembers: streams of rows that grow with the text, and a frontier of fixed size.
  *
- *   stream    append-only rows, one per tokens_per_row tokens, one pair of streams for each layer
- *             that owns a compressor: main rows (compressed latents, which attention reads) and
- *             index keys (which choose among them), in the format the model was trained to read
+ *   stream    append-only rows of one layer, one per tokens_per_row tokens: main rows (latents,
+ *             which attention reads) and index keys (which choose among them), as the layer's kind
+ *             of attention says (attention.h), in the format the model was trained to read
  *   page      the rows of all streams for KV_PAGE_TOKENS tokens
  *   frontier  the state needed to go on at a position: sliding windows, open compression groups,
  *             n-gram history
  *
  * A page has two forms. In host memory, as it is saved, it is one contiguous slab. On the device it
- * is two blocks, one of keys and one of main rows, because main rows of a page that is full and
- * lent may leave the device, keys never do. Rows are written once, in order, and never change.
+ * is two blocks: rows that every token reads, and rows of which a token reads those it selected.
+ * The latter may leave the device when their page is full and lent, the former never do. Rows are
+ * written once, in order, and never change.
  *
  * Streams live behind `struct kv_operations`, so that the layers never learn where rows lie. One
  * thread per kv; what is marked so may run on several at once. */
@@ -26,14 +27,22 @@
 #define KV_PAGE_TOKENS 128              /* also ENGINE_PAGE_TOKENS */
 #define KV_STREAMS_MAX (2 * LAYERS_MAX) /* each layer may own latents and keys */
 
-enum kv_part { KV_KEYS, KV_MAIN, N_KV_PARTS };
+enum kv_part {
+        KV_SCANNED, /* every token reads them all: index keys, latents attended without selection */
+        KV_SELECTED, /* a token reads at most index_topk of them, which the indexer chose */
+        N_KV_PARTS
+};
 
+/* Row i holds what the tokens up to (i + 1) * tokens_per_row closed: it is appended in the step of
+ * the last of them. */
 struct kv_stream {
         uint32_t row_bytes;
         uint32_t tokens_per_row;
         uint32_t slab_offset; /* of its rows inside a slab */
         enum kv_part part;
-        uint32_t block_offset; /* of its rows inside the device block of its part */
+        uint32_t block_offset;  /* of its rows inside the device block of its part */
+        enum row_format format; /* for those who read rows; what keeps them only moves bytes */
+        uint32_t n_values;
 };
 
 struct kv_layout {
@@ -41,13 +50,16 @@ struct kv_layout {
         uint32_t page_bytes;              /* of a slab, and of both blocks together */
         uint32_t block_bytes[N_KV_PARTS]; /* of a page on the device */
         struct kv_stream stream[KV_STREAMS_MAX];
-        int latent_stream[LAYERS_MAX]; /* by layer, -1 = owns none */
+        int main_stream[LAYERS_MAX]; /* by layer, -1 = owns none */
         int key_stream[LAYERS_MAX];
 };
 
-void kv_layout_init(struct kv_layout *ret, const struct model_config *config);
+/* Appends a stream of rows, of which one is for tokens_per_row tokens (a divisor of
+ * KV_PAGE_TOKENS). Returns its number. */
+int kv_layout_add_rows(struct kv_layout *layout, enum kv_part part, enum row_format format,
+                       uint32_t n_values, uint32_t tokens_per_row);
 
-/* Appends a stream; kv_layout_init() is made of these. Returns its number. */
+/* The same for rows of any bytes. */
 int kv_layout_add(struct kv_layout *layout, enum kv_part part, uint32_t row_bytes,
                   uint32_t tokens_per_row);
 
@@ -133,13 +145,19 @@ struct frontier_header {
         uint32_t reserved;
 };
 
+/* Each layer has at most one state and one window; a window's slot is position mod window. */
 struct frontier_layout {
-        uint32_t window_row_bytes;
-        size_t window_offset; /* layer l: window_offset + l * window * window_row_bytes; slot =
-                                 position mod window */
-        size_t group_offset[LAYERS_MAX]; /* open ratio-2 group: value [head_dim], gate [head_dim]
-                                            float32 */
-        size_t bytes;
+        enum row_format window_format; /* one for all layers */
+        uint32_t window_values, window_row_bytes;
+        size_t state_offset[LAYERS_MAX]; /* floats: open compression groups */
+        size_t window_offset[LAYERS_MAX];
+        size_t state_bytes, window_bytes, bytes; /* `bytes`: of all, with the header */
 };
 
-void frontier_layout_init(struct frontier_layout *ret, const struct model_config *config);
+void frontier_add_state(struct frontier_layout *layout, uint32_t layer, size_t n_floats);
+void frontier_add_window(struct frontier_layout *layout, uint32_t layer, uint32_t n_rows,
+                         enum row_format format, uint32_t n_values);
+
+/* Both, as the layers' kinds of attention say. */
+void kv_layout_init(struct kv_layout *ret, struct frontier_layout *ret_frontier,
+                    const struct model_config *config);

@@ -40,7 +40,7 @@ static uint64_t hot_bytes(const struct kv *kv) {
 
 static uint64_t bytes(const struct kv *kv) {
         return (uint64_t)kv->n_pages * kv->layout->page_bytes -
-                (uint64_t)kv->n_dropped * kv->layout->block_bytes[KV_MAIN] +
+                (uint64_t)kv->n_dropped * kv->layout->block_bytes[KV_SELECTED] +
                 (kv->source ? hot_bytes(kv) : 0);
 }
 
@@ -70,18 +70,18 @@ static uint64_t missing(const struct kv *kv, uint64_t n_tokens) {
 static int add_page(struct kv *kv, bool restored) {
         struct page *page = &kv->page[kv->n_pages];
         bool dropped = kv->source && restored;
-        *page = (struct page){ .block = { malloc(kv->layout->block_bytes[KV_KEYS]) } };
+        *page = (struct page){ .block = { malloc(kv->layout->block_bytes[KV_SCANNED]) } };
         if (!dropped)
-                page->block[KV_MAIN] = malloc(kv->layout->block_bytes[KV_MAIN]);
-        if (!page->block[KV_KEYS] || (!dropped && !page->block[KV_MAIN])) {
-                free(page->block[KV_KEYS]);
-                free(page->block[KV_MAIN]);
+                page->block[KV_SELECTED] = malloc(kv->layout->block_bytes[KV_SELECTED]);
+        if (!page->block[KV_SCANNED] || (!dropped && !page->block[KV_SELECTED])) {
+                free(page->block[KV_SCANNED]);
+                free(page->block[KV_SELECTED]);
                 return -ENOMEM;
         }
         kv->n_pages++;
         kv->n_dropped += dropped;
         kv_pool_take(kv->pool,
-                     kv->layout->page_bytes - (dropped ? kv->layout->block_bytes[KV_MAIN] : 0));
+                     kv->layout->page_bytes - (dropped ? kv->layout->block_bytes[KV_SELECTED] : 0));
         return 0;
 }
 
@@ -100,7 +100,7 @@ static int grow_tables(struct kv *kv, size_t n_pages, struct kv_source *source) 
         }
         int r = 0;
         for (uint32_t i = 0; r == 0 && source && i < kv->layout->n_streams; i++)
-                if (kv->layout->stream[i].part == KV_MAIN)
+                if (kv->layout->stream[i].part == KV_SELECTED)
                         r = hot_pool_grow(&source[i].hot,
                                           (uint64_t)kv->capacity * rows_per_page(kv, i));
         return r;
@@ -154,9 +154,9 @@ static void append(struct kv *kv, unsigned stream, uint64_t first, uint32_t n,
 }
 
 static void drop(struct kv *kv, struct page *page) {
-        free(page->block[KV_MAIN]);
-        page->block[KV_MAIN] = NULL;
-        kv_pool_give(kv->pool, kv->layout->block_bytes[KV_MAIN]);
+        free(page->block[KV_SELECTED]);
+        page->block[KV_SELECTED] = NULL;
+        kv_pool_give(kv->pool, kv->layout->block_bytes[KV_SELECTED]);
         kv->n_dropped++;
 }
 
@@ -168,7 +168,7 @@ static void lend(struct kv *kv, uint64_t page, struct kv_slab slab) {
         p->slab = slab;
         if (!kv->source)
                 kv->n_droppable++;
-        else if (p->block[KV_MAIN])
+        else if (p->block[KV_SELECTED])
                 drop(kv, p);
 }
 
@@ -185,7 +185,7 @@ static void restore(struct kv *kv, uint64_t page, struct kv_slab slab) {
 
 static int64_t gain(const struct kv *kv) {
         return kv->source ? 0
-                          : (int64_t)(kv->n_droppable * kv->layout->block_bytes[KV_MAIN]) -
+                          : (int64_t)(kv->n_droppable * kv->layout->block_bytes[KV_SELECTED]) -
                         (int64_t)hot_bytes(kv);
 }
 
@@ -193,7 +193,7 @@ static int new_sources(struct kv *kv, struct kv_source **ret) {
         struct kv_source *source = calloc(kv->layout->n_streams + 1, sizeof(*source));
         int r = source ? 0 : -ENOMEM;
         for (uint32_t i = 0; r == 0 && i < kv->layout->n_streams; i++)
-                if (kv->layout->stream[i].part == KV_MAIN)
+                if (kv->layout->stream[i].part == KV_SELECTED)
                         r = kv_source_init(&source[i], kv->pool->hot_rows,
                                            kv->layout->stream[i].row_bytes);
         if (r == 0)
@@ -246,7 +246,7 @@ static uint32_t dropped_rows(const struct kv *kv, unsigned stream, const uint32_
         uint32_t shift = (uint32_t)__builtin_ctz(rows_per_page(kv, stream)), n_ret = 0;
         for (uint32_t i = 0; i < n; i++) {
                 assert(rows[i] >> shift < kv->n_pages);
-                if (!kv->page[rows[i] >> shift].block[KV_MAIN])
+                if (!kv->page[rows[i] >> shift].block[KV_SELECTED])
                         ret[n_ret++] = rows[i];
         }
         return n_ret;

@@ -58,8 +58,9 @@ uint64_t engine_kv_bytes(const struct engine *engine, uint64_t n_tokens, bool sp
         /* Not lent yet: what one step may add to a page that lacks one token. */
         uint64_t unlent = kv_pages(KV_PAGE_TOKENS - 1 + (uint64_t)engine->rows_max);
         unlent = unlent < n_pages ? unlent : n_pages;
-        uint64_t bytes = frontier + n_pages * layout->block_bytes[KV_KEYS] +
-                unlent * layout->block_bytes[KV_MAIN] + kv_pool_hot_bytes(&engine->kv_pool, layout);
+        uint64_t bytes = frontier + n_pages * layout->block_bytes[KV_SCANNED] +
+                unlent * layout->block_bytes[KV_SELECTED] +
+                kv_pool_hot_bytes(&engine->kv_pool, layout);
         return bytes < resident ? bytes : resident; /* a sequence too short to gain stays */
 }
 

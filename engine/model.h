@@ -57,13 +57,11 @@ static inline struct frontier_header *sequence_header(const struct sequence *seq
 }
 
 static inline uint8_t *sequence_window(const struct sequence *sequence, uint32_t layer) {
-        const struct frontier_layout *f = &sequence->engine->frontier_layout;
-        return sequence->frontier + f->window_offset +
-                (size_t)layer * sequence->engine->config.window * f->window_row_bytes;
+        return sequence->frontier + sequence->engine->frontier_layout.window_offset[layer];
 }
 
-/* The open ratio-2 group of a layer: value, then gate, head_dim floats each. */
-static inline float *sequence_group(const struct sequence *sequence, uint32_t layer) {
+/* What the layer keeps between steps beside its window: its kind of attention knows the meaning. */
+static inline float *sequence_state(const struct sequence *sequence, uint32_t layer) {
         return (float *)(void *)(sequence->frontier +
-                                 sequence->engine->frontier_layout.group_offset[layer]);
+                                 sequence->engine->frontier_layout.state_offset[layer]);
 }

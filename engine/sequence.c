@@ -152,7 +152,7 @@ static int make_room(struct sequence *sequence, uint64_t n_pages, uint64_t posit
         struct engine *e = sequence->engine;
         const struct kv_layout *layout = &e->kv_layout;
         uint64_t resident = kv_pages(position) * layout->page_bytes,
-                 spilled = resident - n_pages * layout->block_bytes[KV_MAIN] +
+                 spilled = resident - n_pages * layout->block_bytes[KV_SELECTED] +
                 kv_pool_hot_bytes(&e->kv_pool, layout);
         bool spill = resident > kv_pool_room(&e->kv_pool) && spilled < resident;
 

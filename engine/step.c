@@ -9,6 +9,7 @@
 
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "engine/attention.h"
 #include "engine/kv_room.h"
 #include "engine/numerics.h"
 
@@ -51,7 +52,7 @@ static int make_room(struct engine *e, const struct batch_part *parts, size_t n_
         for (size_t p = 0; p < n_parts; p++) {
                 uint64_t end = sequence_header(parts[p].sequence)->position + parts[p].n;
                 longest = end > longest ? end : longest;
-                n_window_rows += e->config.window + parts[p].n;
+                n_window_rows += e->config.window > 0 ? e->config.window + parts[p].n : 0;
                 missing += e->kv->missing(parts[p].sequence->kv, end);
         }
         int r = kv_room_make(e, missing, err);
@@ -88,10 +89,11 @@ static void start_rows(struct step *step) {
                         float *h = ws->h + r * c->hc * d;
                         ws->part[r] = (uint32_t)p;
                         ws->position[r] = sequence_header(part->sequence)->position + i;
-                        rope_table(e->rope.frequency[ROPE_MAIN], pairs, ws->position[r],
-                                   ws->cos[0] + (size_t)r * pairs, ws->sin[0] + (size_t)r * pairs);
-                        rope_table(e->rope.frequency[ROPE_COMPRESS], pairs, ws->position[r],
-                                   ws->cos[1] + (size_t)r * pairs, ws->sin[1] + (size_t)r * pairs);
+                        for (unsigned kind = 0; kind < N_ROPE_KINDS && c->rope[kind].theta > 0;
+                             kind++)
+                                rope_table(e->rope.frequency[kind], pairs, ws->position[r],
+                                           ws->cos[kind] + (size_t)r * pairs,
+                                           ws->sin[kind] + (size_t)r * pairs);
                         for (size_t k = 0; k < d; k++)
                                 h[k] = bf16_to_float(embed[k]);
                         for (uint32_t j = 1; j < c->hc; j++)
@@ -211,7 +213,8 @@ static int run_layers(struct step *step, struct error *err) {
                 int r = e->config.layer[l].engram >= 0 ? engram_layer(step, l, err) : 0;
                 if (r < 0)
                         return r;
-                sublayer(step, l, &w->hc_attn, w->attn_norm, attention_layer);
+                sublayer(step, l, &w->hc_attn, w->attn_norm,
+                         attention_operations(e->config.layer[l].attention)->compute);
                 sublayer(step, l, &w->hc_ffn, w->ffn_norm, moe_layer);
                 r = check_finite(step, l, err);
                 if (r < 0)

@@ -1,171 +1,142 @@
+#include "engine/workspace.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
+#include "engine/attention.h"
+#include "engine/indexer.h"
 #include "engine/pool.h"
 #include "engine/step.h"
 
-/* Buffers that do not depend on the number of workers: 55 today, and four for each Engram table.
- * Each worker adds four. */
-#define BLOCKS_MAX (64 + 4 * ENGRAM_LAYERS_MAX)
-
 #define ALIGNMENT 64 /* a cache line, a vector */
 
-/* Aligned, zeroed, remembered for workspace_free(). Sets *failed instead of returning an error, so
- * that the list of buffers reads as a list. calloc() takes the zeros from the kernel: rows that no
- * step has used yet are not resident. A vector more than asked for may be read. */
-static void *room(struct workspace *ws, size_t n, size_t bytes, int *failed) {
+/* Remembers a block for workspace_free(). */
+static int keep(struct workspace *ws, void *block) {
+        if (ws->n_blocks == ws->blocks_max) {
+                size_t wanted = ws->blocks_max ? 2 * ws->blocks_max : 64;
+                void **blocks = reallocarray(ws->block, wanted, sizeof(*blocks));
+                if (!blocks)
+                        return -ENOMEM;
+                ws->block = blocks;
+                ws->blocks_max = wanted;
+        }
+        ws->block[ws->n_blocks++] = block;
+        return 0;
+}
+
+/* calloc() takes the zeros from the kernel: rows that no step has used yet are not resident. */
+void *workspace_room(struct workspace *ws, size_t n, size_t bytes) {
         size_t total;
-        if (ws->n_blocks == BLOCKS_MAX + 4 * (size_t)ws->n_workers ||
-            __builtin_mul_overflow(n, bytes, &total) || total > SIZE_MAX / 2) {
-                *failed = -ENOMEM;
+        if (__builtin_mul_overflow(n, bytes, &total) || total > SIZE_MAX / 2)
+                ws->failed = -ENOMEM;
+        else if (ws->measuring && __builtin_add_overflow(ws->measured, total, &ws->measured))
+                ws->failed = -ENOMEM;
+        if (ws->failed < 0 || ws->measuring)
                 return NULL;
-        }
-        if (ws->measuring) {
-                if (__builtin_add_overflow(ws->measured, total, &ws->measured))
-                        *failed = -ENOMEM;
-                return NULL;
-        }
         void *p = calloc(1, total + 2 * ALIGNMENT);
-        if (!p) {
-                *failed = -ENOMEM;
+        if (!p || keep(ws, p) < 0) {
+                free(p);
+                ws->failed = -ENOMEM;
                 return NULL;
         }
-        ws->block[ws->n_blocks++] = p;
         return (uint8_t *)p + (ALIGNMENT - (uintptr_t)p % ALIGNMENT);
 }
 
-#define ROOM(n, type) room(ws, (n), sizeof(type), &failed)
-
-static int residual_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
-        int failed = 0;
-        size_t hc = c->hc, d = c->hidden_size, pairs = c->rope_dim / 2;
-        ws->position = ROOM(rows, uint64_t);
-        ws->part = ROOM(rows, uint32_t);
-        ws->h = ROOM(rows * hc * d, float);
-        ws->pre = ROOM(rows * hc, float);
-        ws->next_pre = ROOM(rows * hc, float);
-        ws->post = ROOM(rows * hc, float);
-        ws->comb = ROOM(rows * hc * hc, float);
-        ws->fx = ROOM(rows * (2 * hc + hc * hc), float);
-        ws->x = ROOM(rows * d, float);
-        ws->y = ROOM(rows * d, float);
-        ws->quantised_x = ROOM(rows * d, float);
-        for (int i = 0; i < 2; i++) {
-                ws->cos[i] = ROOM(rows * pairs, float);
-                ws->sin[i] = ROOM(rows * pairs, float);
+static void row_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
+        size_t pairs = c->rope_dim / 2;
+        ws->position = ROOM(ws, rows, uint64_t);
+        ws->part = ROOM(ws, rows, uint32_t);
+        ws->x = ROOM(ws, rows * c->hidden_size, float);
+        ws->y = ROOM(ws, rows * c->hidden_size, float);
+        ws->quantised_x = ROOM(ws, rows * c->hidden_size, float);
+        for (int i = 0; i < N_ROPE_KINDS; i++) {
+                ws->cos[i] = ROOM(ws, rows * pairs, float);
+                ws->sin[i] = ROOM(ws, rows * pairs, float);
         }
-        return failed;
 }
 
-static int attention_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
+static void residual_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
+        size_t hc = c->hc;
+        ws->h = ROOM(ws, rows * hc * c->hidden_size, float);
+        ws->pre = ROOM(ws, rows * hc, float);
+        ws->next_pre = ROOM(ws, rows * hc, float);
+        ws->post = ROOM(ws, rows * hc, float);
+        ws->comb = ROOM(ws, rows * hc * hc, float);
+        ws->fx = ROOM(ws, rows * (2 * hc + hc * hc), float);
+}
+
+static void engram_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
         const struct model_config *c = &e->config;
-        int failed = 0;
-        size_t heads = (size_t)c->n_heads * c->head_dim;
-        ws->qr = ROOM(rows * c->q_lora_rank, float);
-        ws->q = ROOM(rows * heads, float);
-        ws->o = ROOM(rows * heads, float);
-        ws->z = ROOM(rows * c->o_groups * c->o_lora_rank, float);
-        ws->kv = ROOM(rows * c->head_dim, float);
-        ws->window_rows = ROOM(rows * e->frontier_layout.window_row_bytes, uint8_t);
-        ws->window_start = ROOM(rows, size_t);
-
-        ws->group_value = ROOM(rows * c->head_dim, float);
-        ws->group_gate = ROOM(rows * c->head_dim, float);
-        ws->latent = ROOM(rows * c->head_dim, float);
-        ws->index_key = ROOM(rows * c->index_head_dim, float);
-        size_t row = row_bytes(ROW_FP4_LATENT, c->head_dim),
-               key = row_bytes(ROW_FP4_KEY, c->index_head_dim);
-        ws->stream_rows = ROOM(rows * (row > key ? row : key), uint8_t);
-        ws->index_q = ROOM(rows * c->index_n_heads * c->index_head_dim, float);
-        ws->index_w = ROOM(rows * c->index_n_heads, float);
-        ws->selected = ROOM(rows * c->index_topk, uint32_t);
-        ws->n_selected = ROOM(rows, uint32_t);
-        ws->tile = ROOM(rows, uint32_t);
-        ws->n_attended = ROOM(rows, uint32_t);
-        ws->candidate = ROOM(rows * c->candidate_blocks, uint32_t);
-        ws->n_candidate = ROOM(rows, uint32_t);
-        return failed;
-}
-
-static int engram_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
-        int failed = 0;
-        size_t packed = e->engram_tables.code_bytes + e->engram_tables.scale_bytes, places = 2;
-        while (places < 2 * rows)
+        size_t packed = e->engram_tables.code_bytes + e->engram_tables.scale_bytes,
+               n = rows * e->hash.n_rows, places = 2;
+        while (places < 2 * n)
                 places *= 2;
-        for (uint32_t t = 0; t < e->config.n_engram_layers; t++) {
-                ws->engram[t].slot = ROOM(rows, uint32_t);
-                ws->engram[t].row = ROOM(rows, uint64_t);
-                ws->engram[t].place = ROOM(places, uint32_t);
-                ws->engram[t].packed = ROOM(rows * packed, uint8_t);
+        ws->compressed_ids = ROOM(ws, rows + NGRAM_MAX, uint32_t);
+        ws->engram_x = ROOM(ws, n * c->engram_head_dim, float);
+        ws->engram_kv = ROOM(ws, rows * (c->hc + 1) * c->hidden_size, float);
+        for (uint32_t t = 0; t < c->n_engram_layers; t++) {
+                ws->engram[t].slot = ROOM(ws, n, uint32_t);
+                ws->engram[t].row = ROOM(ws, n, uint64_t);
+                ws->engram[t].place = ROOM(ws, places, uint32_t);
+                ws->engram[t].packed = ROOM(ws, n * packed, uint8_t);
         }
-        return failed;
 }
 
-static int mlp_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
+static void mlp_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
         const struct model_config *c = &e->config;
-        int failed = 0;
         size_t f = (size_t)c->expert_dim * (c->n_shared_experts > 1 ? c->n_shared_experts : 1);
-        ws->router = ROOM(rows * c->n_experts, float);
-        ws->router_biased = ROOM(c->n_experts, float);
-        ws->router_order = ROOM(c->n_experts, uint64_t);
-        ws->expert = ROOM(rows * c->n_experts_per_token, uint32_t);
-        ws->expert_weight = ROOM(rows * c->n_experts_per_token, float);
-        ws->expert_rows = ROOM(rows, uint32_t);
-        ws->expert_row_weight = ROOM(rows, float);
-        ws->expert_x = ROOM(rows * c->hidden_size, float);
-        ws->expert_y = ROOM(rows * c->hidden_size, float);
-        ws->gate = ROOM(rows * f, float);
-        ws->up = ROOM(rows * f, float);
-        ws->compressed_ids = ROOM(rows + NGRAM_MAX, uint32_t);
-        if (c->n_engram_layers > 0) {
-                ws->engram_x = ROOM(rows * e->hash.n_rows * c->engram_head_dim, float);
-                ws->engram_kv = ROOM(rows * (c->hc + 1) * c->hidden_size, float);
-                failed = failed ? failed : engram_buffers(ws, e, rows * e->hash.n_rows);
-        }
-        return failed;
+        ws->router = ROOM(ws, rows * c->n_experts, float);
+        ws->router_biased = ROOM(ws, c->n_experts, float);
+        ws->router_order = ROOM(ws, c->n_experts, uint64_t);
+        ws->expert = ROOM(ws, rows * c->n_experts_per_token, uint32_t);
+        ws->expert_weight = ROOM(ws, rows * c->n_experts_per_token, float);
+        ws->expert_rows = ROOM(ws, rows, uint32_t);
+        ws->expert_row_weight = ROOM(ws, rows, float);
+        ws->expert_x = ROOM(ws, rows * c->hidden_size, float);
+        ws->expert_y = ROOM(ws, rows * c->hidden_size, float);
+        ws->gate = ROOM(ws, rows * f, float);
+        ws->up = ROOM(ws, rows * f, float);
 }
 
-/* The widest input of any matrix, for the per-worker copies that fast backends rearrange. */
-static size_t widest_input(const struct engine *e) {
+static struct scratch_needs find_needs(const struct engine *e) {
         const struct model_config *c = &e->config;
-        size_t candidates[] = {
-                (size_t)c->hc * c->hidden_size,
-                (size_t)c->n_heads * c->head_dim / c->o_groups,
-                (size_t)c->o_groups * c->o_lora_rank,
-                c->q_lora_rank,
-                (size_t)c->expert_dim * (c->n_shared_experts > 1 ? c->n_shared_experts : 1),
-                c->n_engram_layers > 0 ? (size_t)e->hash.n_rows * c->engram_head_dim : 0,
-        };
-        size_t widest = c->head_dim;
-        for (size_t i = 0; i < sizeof(candidates) / sizeof(*candidates); i++)
-                widest = candidates[i] > widest ? candidates[i] : widest;
-        return widest;
+        struct scratch_needs needs = { 0 };
+        for (unsigned kind = 0; kind < N_ATTENTION_KINDS; kind++)
+                if (attention_in_use(c, kind))
+                        attention_operations(kind)->scratch(c, &needs);
+        scratch_at_least(&needs.input, (size_t)c->hc * c->hidden_size);
+        scratch_at_least(&needs.input,
+                         (size_t)c->expert_dim *
+                                 (c->n_shared_experts > 1 ? c->n_shared_experts : 1));
+        if (c->n_engram_layers > 0)
+                scratch_at_least(&needs.input, (size_t)e->hash.n_rows * c->engram_head_dim);
+        return needs;
 }
 
-static int worker_buffers(struct workspace *ws, const struct engine *e) {
-        const struct model_config *c = &e->config;
-        int failed = 0;
-        size_t keys = (size_t)c->index_topk * c->head_dim,
-               index_keys = (size_t)INDEX_KEYS_TILE * c->index_head_dim;
+static void worker_buffers(struct workspace *ws, const struct engine *e) {
+        struct scratch_needs needs = find_needs(e);
         for (unsigned i = 0; i < ws->n_workers; i++) {
                 struct worker_scratch *w = &ws->worker[i];
-                w->matmul = ROOM(matmul_scratch((uint32_t)widest_input(e)), float);
-                w->attend = ROOM((size_t)c->n_heads * (c->window + c->index_topk + 16), float);
-                w->slots = ROOM(c->index_topk > INDEX_KEYS_TILE ? c->index_topk : INDEX_KEYS_TILE,
-                                struct kv_slot);
-                w->keys = ROOM(keys > index_keys ? keys : index_keys, float);
+                w->matmul = ROOM(ws, matmul_scratch((uint32_t)needs.input), float);
+                w->attend = ROOM(ws, needs.attend, float);
+                w->slots = ROOM(ws, needs.rows, struct kv_slot);
+                w->keys = ROOM(ws, needs.keys, float);
         }
-        return failed;
 }
 
-static int buffers(struct workspace *ws, const struct engine *engine) {
-        size_t rows = engine->rows_max;
-        int r = residual_buffers(ws, &engine->config, rows);
-        if (r == 0)
-                r = attention_buffers(ws, engine, rows);
-        if (r == 0)
-                r = mlp_buffers(ws, engine, rows);
-        return r == 0 ? worker_buffers(ws, engine) : r;
+static int buffers(struct workspace *ws, const struct engine *e) {
+        const struct model_config *c = &e->config;
+        size_t rows = e->rows_max;
+        row_buffers(ws, c, rows);
+        residual_buffers(ws, c, rows);
+        for (unsigned kind = 0; kind < N_ATTENTION_KINDS; kind++)
+                if (attention_in_use(c, kind))
+                        attention_operations(kind)->buffers(ws, e, rows);
+        mlp_buffers(ws, e, rows);
+        if (c->n_engram_layers > 0)
+                engram_buffers(ws, e, rows);
+        worker_buffers(ws, e);
+        return ws->failed;
 }
 
 int workspace_new(const struct engine *engine, struct workspace **ret) {
@@ -175,8 +146,7 @@ int workspace_new(const struct engine *engine, struct workspace **ret) {
                 return -ENOMEM;
         ws->n_workers = n_workers;
         ws->worker = calloc(n_workers, sizeof(*ws->worker));
-        ws->block = calloc(BLOCKS_MAX + 4 * (size_t)n_workers, sizeof(*ws->block));
-        int r = ws->worker && ws->block ? buffers(ws, engine) : -ENOMEM;
+        int r = ws->worker ? buffers(ws, engine) : -ENOMEM;
         if (r < 0) {
                 workspace_free(ws);
                 return r;
@@ -219,7 +189,7 @@ static int regrow(void *pointer, size_t n, size_t bytes) {
 int workspace_grow(struct workspace *ws, const struct engine *engine, uint32_t n_keys,
                    size_t n_window_rows) {
         int r = 0;
-        if (n_keys > ws->n_keys_max) {
+        if (engine->config.index_topk > 0 && n_keys > ws->n_keys_max) {
                 uint32_t n = (n_keys + n_keys / 2 + INDEX_KEYS_TILE) & ~(uint32_t)63;
                 ws->n_keys_max = 0;
                 for (unsigned i = 0; r == 0 && i < ws->n_workers; i++) {
@@ -238,7 +208,7 @@ int workspace_grow(struct workspace *ws, const struct engine *engine, uint32_t n
         }
         if (n_window_rows > ws->window_keys_max) {
                 ws->window_keys_max = 0;
-                r = regrow(&ws->window_keys, n_window_rows * engine->config.head_dim,
+                r = regrow(&ws->window_keys, n_window_rows * engine->frontier_layout.window_values,
                            sizeof(float));
                 if (r < 0)
                         return r;

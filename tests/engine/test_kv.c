@@ -29,7 +29,8 @@ static struct model_config *released(void) {
 static void the_released_model_keeps_890_bytes_per_token(void **state) {
         (void)state;
         struct kv_layout layout;
-        kv_layout_init(&layout, released());
+        struct frontier_layout frontier;
+        kv_layout_init(&layout, &frontier, released());
         assert_int_equal(layout.n_streams, 8); /* latents and keys of layers 2, 8, 14 and 20 */
         assert_int_equal(layout.page_bytes, 890 * KV_PAGE_TOKENS);
 }
@@ -38,8 +39,8 @@ static void rows_come_back_across_pages(void **state) {
         (void)state;
         struct kv_layout layout = { 0 };
         struct kv_pool pool = { .limit = INT64_MAX, .hot_rows = 8 };
-        kv_layout_add(&layout, KV_MAIN, 3, 2);
-        kv_layout_add(&layout, KV_KEYS, 5, 1);
+        kv_layout_add(&layout, KV_SELECTED, 3, 2);
+        kv_layout_add(&layout, KV_SCANNED, 5, 1);
         struct kv *kv;
         uint8_t row[5 * 100], back[5 * 100];
         assert_int_equal(kv_memory.create(&layout, &pool, &kv), 0);
@@ -89,8 +90,8 @@ static void a_dropped_row_is_read_in_a_slot_of_the_hot_pool(void **state) {
         (void)state;
         struct kv_layout layout = { 0 };
         struct kv_pool pool = { .limit = INT64_MAX, .hot_rows = 4 };
-        kv_layout_add(&layout, KV_KEYS, 1, 1);
-        kv_layout_add(&layout, KV_MAIN, 1, 1);
+        kv_layout_add(&layout, KV_SCANNED, 1, 1);
+        kv_layout_add(&layout, KV_SELECTED, 1, 1);
         struct kv *kv = two_pages(&layout, &pool);
         uint8_t slab[2 * KV_PAGE_TOKENS], back[2 * KV_PAGE_TOKENS], whole[2 * KV_PAGE_TOKENS];
         fill_rows(0, KV_PAGE_TOKENS, slab);
