@@ -113,6 +113,7 @@ static int prepare(struct engine *e, const struct engine_options *options, struc
         e->round = options->compute == COMPUTE_BF16;
         e->choices = options->choices;
         e->kv = &kv_memory;
+        e->config.exact_rows = e->round ? ROW_BF16 : ROW_F32;
         kv_layout_init(&e->kv_layout, &e->frontier_layout, &e->config);
         e->kv_pool.limit = options->device_kv_bytes > 0 && options->device_kv_bytes < INT64_MAX
                 ? options->device_kv_bytes

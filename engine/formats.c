@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "engine/numerics.h"
 
@@ -10,6 +11,8 @@ size_t row_bytes(enum row_format format, uint32_t n) {
         case ROW_FP8: return n + n / FP8_BLOCK;
         case ROW_FP4_LATENT: return n / 2 + n / FP4_LATENT_BLOCK;
         case ROW_FP4_KEY: return n / 2 + n / FP4_KEY_BLOCK;
+        case ROW_BF16: return n * sizeof(uint16_t);
+        case ROW_F32: return n * sizeof(float);
         }
         return 0;
 }
@@ -141,14 +144,23 @@ static void pack_fp4_key(const float *x, uint32_t n, uint8_t *row) {
         }
 }
 
+static void pack_bf16(const float *x, uint32_t n, uint8_t *row) {
+        for (uint32_t i = 0; i < n; i++) {
+                uint16_t half = (uint16_t)(float_bits(bf16_round(x[i])) >> 16);
+                memcpy(row + i * sizeof(half), &half, sizeof(half)); /* rows are not aligned */
+        }
+}
+
 bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
-        assert(n % 32 == 0);
+        assert(n % 32 == 0 || format == ROW_BF16 || format == ROW_F32);
         if (!all_finite(x, n))
                 return false;
         switch (format) {
         case ROW_FP8: pack_fp8(x, n, ret_row); break;
         case ROW_FP4_LATENT: pack_fp4_latent(x, n, ret_row); break;
         case ROW_FP4_KEY: pack_fp4_key(x, n, ret_row); break;
+        case ROW_BF16: pack_bf16(x, n, ret_row); break;
+        case ROW_F32: memcpy(ret_row, x, n * sizeof(*x)); break;
         }
         return true;
 }
@@ -169,5 +181,13 @@ void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *r
                         ret_x[i] = e2m1_decode(row[i / 2] >> (i % 2 * 4) & 15) *
                                 ue8m0_decode(row[n / 2 + i / FP4_KEY_BLOCK]);
                 break;
+        case ROW_BF16:
+                for (uint32_t i = 0; i < n; i++) {
+                        uint16_t half;
+                        memcpy(&half, row + i * sizeof(half), sizeof(half));
+                        ret_x[i] = bf16_to_float(half);
+                }
+                break;
+        case ROW_F32: memcpy(ret_x, row, n * sizeof(*ret_x)); break;
         }
 }

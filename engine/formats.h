@@ -11,6 +11,9 @@
  *   fp4_latent  16     e4m3   n/2 + n/16              codes (low nibble first), then scales
  *   fp4_key     32     ue8m0  n/2 + n/32              codes (low nibble first), then scales
  *
+ * and two for what a model keeps as it was computed, of any n: bf16 (2n bytes), which loses nothing
+ * where the values were rounded to BF16 before, and f32 (4n) for --compute f32.
+ *
  * Pure functions; any thread. */
 #pragma once
 
@@ -25,12 +28,12 @@
 
 enum weight_format { WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8, WEIGHT_FP4 }; /* see matrix.h */
 
-enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY };
+enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY, ROW_BF16, ROW_F32 };
 
-size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 */
+size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 with blocks */
 
-/* Quantises n floats. False when one is not finite: no format holds it, and the row's codes mean
- * nothing. */
+/* Quantises or rounds n floats. False when one is not finite: no format holds it, and the row's
+ * codes mean nothing. */
 bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row);
 
 /* Dequantises one row to floats. */

@@ -26,6 +26,7 @@ void config_defaults(struct model_config *ret) {
         ret->n_kv_heads = 1;
         ret->gate_temp = 1;
         ret->swiglu_limit = INFINITY;
+        ret->exact_rows = ROW_BF16;
         for (unsigned i = 0; i < LAYERS_MAX; i++)
                 ret->layer[i] =
                         (struct layer_config){ .kv_source = -1, .index_source = -1, .engram = -1 };

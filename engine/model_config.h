@@ -121,6 +121,10 @@ struct model_config {
          * WEIGHT_FP8. Which matrices are "dense" in this sense: the family's table of tensors. */
         enum weight_format dense_format, expert_format;
 
+        /* KV rows that the model was not trained to read quantised: ROW_BF16, with --compute f32
+         * ROW_F32. The engine sets it. */
+        enum row_format exact_rows;
+
         struct layer_config layer[LAYERS_MAX];
 };
 

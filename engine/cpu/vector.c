@@ -138,6 +138,10 @@ static inline void unpack_row(enum row_format format, const uint8_t *row, uint32
                 unpack_fp8(row, n, x);
                 return;
         }
+        if (format == ROW_BF16 || format == ROW_F32) {
+                row_unpack(format, row, n, x); /* no arithmetic: the compiler's loops */
+                return;
+        }
         for (uint32_t i = 0; i < n; i += 16) {
                 float scale = format == ROW_FP4_LATENT
                         ? e4m3_decode(row[n / 2 + i / FP4_LATENT_BLOCK])

@@ -120,6 +120,27 @@ static void rows_equal_a_search_over_all_codes(void **state) {
         }
 }
 
+static void rows_that_are_not_quantised_are_kept(void **state) {
+        (void)state;
+        uint64_t seed = 12;
+        float x[37], y[37];
+        uint8_t row[1 + sizeof(x)], *odd = row + 1; /* no alignment is asked for */
+        for (int i = 0; i < 37; i++)
+                x[i] = random_float(&seed, 1e3f);
+        assert_int_equal(row_bytes(ROW_F32, 37), sizeof(x));
+        assert_true(row_pack(ROW_F32, x, 37, odd));
+        row_unpack(ROW_F32, odd, 37, y);
+        assert_memory_equal(x, y, sizeof(x));
+        assert_int_equal(row_bytes(ROW_BF16, 37), sizeof(x) / 2);
+        assert_true(row_pack(ROW_BF16, x, 37, odd));
+        row_unpack(ROW_BF16, odd, 37, y);
+        for (int i = 0; i < 37; i++)
+                assert_true(y[i] == bf16_round(x[i]));
+        x[36] = NAN;
+        assert_false(row_pack(ROW_BF16, x, 37, odd));
+        assert_false(row_pack(ROW_F32, x, 37, odd));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_e4m3_code_survives_decoding_and_encoding),
@@ -127,6 +148,7 @@ int main(void) {
                 cmocka_unit_test(e2m1_ties_go_to_the_even_code),
                 cmocka_unit_test(fp8_scale_is_not_doubled_by_an_unrounded_product),
                 cmocka_unit_test(rows_equal_a_search_over_all_codes),
+                cmocka_unit_test(rows_that_are_not_quantised_are_kept),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
