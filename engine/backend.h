@@ -90,6 +90,10 @@ struct backend {
 
         void (*matmul)(const struct matmul *m, uint32_t first, uint32_t last);
 
+        /* y[r][j] = sum over i of w[i][j] * x[r][i], for j in [first, last): the 16-lane order over
+         * the matrix' n rows. */
+        void (*matmul_transposed)(const struct matmul *m, uint32_t first, uint32_t last);
+
         /* y = x * rsqrt(mean(x^2) + eps) * weight; weight is BF16, NULL: none. x and y may be the
          * same. */
         void (*rmsnorm)(const float *x, const uint16_t *weight, uint32_t n, float eps, bool round,

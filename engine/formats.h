@@ -21,12 +21,19 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define WEIGHT_BLOCK     32 /* values (FP8: also rows) that share a weight's scale */
+#define WEIGHT_BLOCK     32 /* values that share a weight's scale; FP8 tiles may be larger */
 #define FP8_BLOCK        32
 #define FP4_LATENT_BLOCK 16
 #define FP4_KEY_BLOCK    32
 
-enum weight_format { WEIGHT_F32, WEIGHT_BF16, WEIGHT_FP8, WEIGHT_FP4 }; /* see matrix.h */
+enum weight_format {
+        WEIGHT_F32,
+        WEIGHT_BF16,
+        WEIGHT_FP8,
+        WEIGHT_FP4,
+        WEIGHT_FP8_F32
+}; /* see
+matrix.h */
 
 enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY, ROW_BF16, ROW_F32 };
 

@@ -66,7 +66,8 @@ static void linear_strided(struct step *step, const struct matrix *w, const floa
         uint32_t pieces = work < PARALLEL_WORK_MIN ? 1 : pool_n_workers(step->engine->pool);
         /* Whole tiles of outputs, so that no piece begins inside a tile of weights. */
         uint32_t grain = (w->n + pieces - 1) / pieces;
-        grain = (grain + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK * WEIGHT_BLOCK;
+        uint32_t whole = w->format == WEIGHT_FP8 ? w->tile : WEIGHT_BLOCK;
+        grain = (grain + whole - 1) / whole * whole;
         pool_run(step->engine->pool, w->n, grain, run, &job);
 }
 

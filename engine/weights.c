@@ -88,7 +88,11 @@ static struct matrix take_quantised(struct binder *b, const char *stem, enum wei
 
         bool fp4 = format == WEIGHT_FP4;
         struct matrix w = {
-                .n = (uint32_t)n, .k = (uint32_t)k, .format = format, .fp8_input = true
+                .n = (uint32_t)n,
+                .k = (uint32_t)k,
+                .format = format,
+                .fp8_input = true,
+                .tile = fp4 ? 0 : WEIGHT_BLOCK,
         };
         w.data = take(b, name, fp4 ? DTYPE_I8 : DTYPE_F8_E4M3, 2,
                       (uint64_t[]){ n, fp4 ? k / 2 : k });

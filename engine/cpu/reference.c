@@ -21,8 +21,9 @@ static float weight_at(const struct matrix *w, uint32_t row, uint32_t i) {
         case WEIGHT_F32: return ((const float *)w->data)[(size_t)row * w->k + i];
         case WEIGHT_BF16: return bf16_to_float(((const uint16_t *)w->data)[(size_t)row * w->k + i]);
         case WEIGHT_FP8:
-                return e4m3_decode(bytes[i]) *
-                        ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);
+                return e4m3_decode(bytes[i]) * ue8m0_decode(matrix_row_scales(w, row)[i / w->tile]);
+        case WEIGHT_FP8_F32:
+                return e4m3_decode(bytes[i]) * matrix_row_float_scales(w, row)[i / w->tile];
         case WEIGHT_FP4:
                 return e2m1_decode(bytes[i / 2] >> (i % 2 * 4) & 15) *
                         ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);
@@ -42,6 +43,17 @@ static void matmul(const struct matmul *m, uint32_t first, uint32_t last) {
                 for (uint32_t i = first; i < last; i++)
                         m->y[r * m->y_stride + i] =
                                 rounded(matrix_dot(&m->w, i, m->x + r * m->x_stride), m->round);
+}
+
+static void matmul_transposed(const struct matmul *m, uint32_t first, uint32_t last) {
+        for (uint32_t r = 0; r < m->n_rows; r++)
+                for (uint32_t j = first; j < last; j++) {
+                        float lane[LANES] = { 0 };
+                        for (uint32_t i = 0; i < m->w.n; i++)
+                                lane[i % LANES] = fmaf(weight_at(&m->w, i, j),
+                                                       m->x[r * m->x_stride + i], lane[i % LANES]);
+                        m->y[r * m->y_stride + j] = rounded(lanes_sum(lane), m->round);
+                }
 }
 
 static float rms_scale(const float *x, uint32_t n, float eps) {
@@ -356,6 +368,7 @@ void reference_add(float *y, const float *x, uint32_t n, bool round) {
 const struct backend backend_reference = {
         .name = "cpu reference",
         .matmul = matmul,
+        .matmul_transposed = matmul_transposed,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
         .hadamard = reference_hadamard,

@@ -483,6 +483,7 @@ static void engram_gate(float *h, const float *key, const float *value, const ui
 const struct backend VECTOR(backend) = {
         .name = VECTOR_NAME,
         .matmul = VECTOR(matmul),
+        .matmul_transposed = VECTOR(matmul_transposed),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
         .hadamard = reference_hadamard,

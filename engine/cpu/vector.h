@@ -14,3 +14,4 @@
 extern const struct backend VECTOR(backend);
 
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last);
+void VECTOR(matmul_transposed)(const struct matmul *m, uint32_t first, uint32_t last);

@@ -5,6 +5,7 @@
  * into floats and meets all rows, a stretch of k at a time so that everything stays in the caches;
  * the 16 lanes of each sum wait in memory between stretches, which changes no order of addition. */
 #include "engine/cpu/codes.h"
+#include "engine/cpu/decode.h"
 #include "engine/cpu/vector.h"
 #include "engine/numerics.h"
 
@@ -33,45 +34,6 @@ static inline float rounded(float x, bool round) {
 #define PANEL_K  512
 #define ROWS_MAX 96
 _Static_assert(MATMUL_PANEL >= PANEL * (PANEL_K + ROWS_MAX * LANES), "the panel and its sums");
-
-static void decode_fp8(const uint8_t *codes, const uint8_t *scales, uint32_t n, float *ret) {
-        __m128i max = _mm_setzero_si128();
-        for (uint32_t i = 0; i < n; i += LANES) {
-                /* In two steps: the two factors' product may overflow. */
-                lanes v = lanes_mul(lanes_load_e4m3(codes + i), lanes_set(1.0f / E4M3_WORD));
-                lanes_store(ret + i,
-                            lanes_mul(v, lanes_set(ue8m0_values[scales[i / WEIGHT_BLOCK]])));
-                max = e4m3_nan_max(max, codes + i);
-        }
-        if (e4m3_is_nan(max))
-                ret[0] = NAN;
-}
-
-/* Weights [first, first + n) of one row as floats; n a multiple of 16, `first` of 32. */
-static void decode(const struct matrix *w, uint32_t row, uint32_t first, uint32_t n, float *ret) {
-        const uint8_t *bytes = (const uint8_t *)w->data + row * matrix_row_bytes(w);
-        const uint8_t *scales = w->scales ? matrix_row_scales(w, row) + first / WEIGHT_BLOCK : NULL;
-        switch (w->format) {
-        case WEIGHT_F32:
-                memcpy(ret, (const float *)(const void *)bytes + first, n * sizeof(float));
-                break;
-        case WEIGHT_BF16:
-                for (uint32_t i = 0; i < n; i += LANES)
-                        lanes_store(
-                                ret + i,
-                                lanes_load_bf16((const uint16_t *)(const void *)bytes + first + i));
-                break;
-        case WEIGHT_FP8: decode_fp8(bytes + first, scales, n, ret); break;
-        case WEIGHT_FP4:
-                for (uint32_t i = 0; i < n; i += WEIGHT_BLOCK) {
-                        lanes v[2];
-                        lanes_load_e2m1(bytes + (first + i) / 2, scales[i / WEIGHT_BLOCK], v);
-                        lanes_store(ret + i, v[0]);
-                        lanes_store(ret + i + LANES, v[1]);
-                }
-                break;
-        }
-}
 
 /* sums[r][o] += x[r] . panel[o] over n values, for the first `rows` rows and `outputs` outputs. */
 static inline __attribute__((always_inline)) void block(const float *x, size_t x_stride,
@@ -274,9 +236,9 @@ static inline void dot_fp4(const struct matrix *w, uint32_t row, const float *x,
  * scaled input, multiplied back, is not what it was. */
 static bool scale_input(const struct matrix *w, uint32_t row, const float *x, float *y) {
         const uint8_t *scales = matrix_row_scales(w, row);
-        unsigned changed = 0;
+        unsigned changed = 0, shift = (unsigned)__builtin_ctz(w->tile);
         for (uint32_t i = 0; i < w->k; i += LANES) {
-                float factor = ue8m0_values[scales[i / WEIGHT_BLOCK]] / E4M3_WORD;
+                float factor = ue8m0_values[scales[i >> shift]] / E4M3_WORD;
                 lanes before = lanes_load(x + i), scaled = lanes_mul(before, lanes_set(factor));
                 changed |= lanes_differ(before, lanes_mul(scaled, lanes_set(1.0f / factor)));
                 lanes_store(y + i, scaled);
@@ -400,7 +362,14 @@ static void some_rows(const struct matmul *m, uint32_t n, uint32_t first, uint32
                 tile ? tile_of_rows(m, first, last, x, WEIGHT_FP4)
                      : one_row(m, first, last, x, dot_fp4);
                 break;
+        case WEIGHT_FP8_F32: break; /* always with a panel */
         }
+}
+
+/* Where the row of FP8 tiles ends that output i lies in; other formats: a stretch as long. */
+static uint32_t stretch_end(const struct matrix *w, uint32_t i) {
+        uint32_t length = w->format == WEIGHT_FP8 ? w->tile : WEIGHT_BLOCK;
+        return ((w->tile_row + i) / length + 1) * length - w->tile_row;
 }
 
 /* Few rows share the passes over the weights: a stretch of outputs, whose weights then are in the
@@ -410,7 +379,7 @@ static void few_rows(const struct matmul *m, uint32_t first, uint32_t last) {
         float *x = m->scratch, *scaled = x + (size_t)m->n_rows * k;
         arrange(m, x);
         for (uint32_t i = first, end; i < last; i = end) {
-                end = (i / WEIGHT_BLOCK + 1) * WEIGHT_BLOCK;
+                end = stretch_end(&m->w, i);
                 end = end < last ? end : last;
                 for (uint32_t r = 0, n; r < m->n_rows; r += n) {
                         struct matmul these = *m;
@@ -425,13 +394,15 @@ static void few_rows(const struct matmul *m, uint32_t first, uint32_t last) {
 }
 
 /* Decoding FP8 costs as much as adding a tile of four rows, so that from some 16 rows on a panel
- * pays; the other formats are better off without one (measured on Zen 1). */
+ * pays; the other formats are better off without one (measured on Zen 1). Float scales cannot move
+ * to the input: their products with codes are rounded. */
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last) {
         if (m->w.k % LANES != 0) {
                 backend_reference.matmul(m, first, last);
                 return;
         }
-        if (m->w.format == WEIGHT_FP8 && m->n_rows > MATMUL_ROWS_FEW / 2) {
+        if (m->w.format == WEIGHT_FP8_F32 ||
+            (m->w.format == WEIGHT_FP8 && m->n_rows > MATMUL_ROWS_FEW / 2)) {
                 with_panel(m, first, last);
                 return;
         }

@@ -50,21 +50,28 @@ static uint8_t *random_bytes(size_t n) {
 /* Every code; e4m3's NaN only if asked for. Free data and scales. */
 static struct matrix random_matrix(enum weight_format format, uint32_t n, uint32_t k,
                                    enum scale_range range, bool with_nan) {
+        bool fp8 = format == WEIGHT_FP8 || format == WEIGHT_FP8_F32;
         struct matrix w = { .n = n, .k = k, .format = format };
-        size_t blocks = (k + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK;
+        w.tile = fp8 ? 32U << 2 * draw(0, 1) : 0;
+        w.tile_row = fp8 ? draw(0, 1) * draw(0, w.tile - 1) : 0;
         switch (format) {
         case WEIGHT_F32: w.data = random_floats(&seed, (size_t)n * k, 1); return w;
         case WEIGHT_BF16: w.data = random_bf16(&seed, (size_t)n * k, 1); return w;
         default: break;
         }
         uint8_t *codes = random_bytes(n * matrix_row_bytes(&w));
-        for (size_t i = 0; format == WEIGHT_FP8 && i < (size_t)n * k; i++)
+        for (size_t i = 0; fp8 && i < (size_t)n * k; i++)
                 if ((codes[i] & 0x7F) == 0x7F && !(with_nan && draw(0, 9) == 0))
                         codes[i] &= 0x80;
-        uint8_t *scales = random_bytes((size_t)n * blocks);
-        for (size_t i = 0; range != SCALES_ALL && i < (size_t)n * blocks; i++)
-                scales[i] = (uint8_t)(range == SCALES_USUAL ? draw(112, 130) : draw(0, 230));
+        size_t n_scales = matrix_n_scales(&w);
         w.data = codes;
+        if (format == WEIGHT_FP8_F32) {
+                w.scales = random_floats(&seed, n_scales, 0.01f);
+                return w;
+        }
+        uint8_t *scales = random_bytes(n_scales);
+        for (size_t i = 0; range != SCALES_ALL && i < n_scales; i++)
+                scales[i] = (uint8_t)(range == SCALES_USUAL ? draw(112, 130) : draw(0, 230));
         w.scales = scales;
         return w;
 }
@@ -97,22 +104,67 @@ static void free_matrix(struct matrix *w) {
         free((void *)(uintptr_t)w->data), free((void *)(uintptr_t)w->scales);
 }
 
+#define N_FORMATS (WEIGHT_FP8_F32 + 1)
+
 static void matmul_is_the_same(void **state) {
         (void)state;
-        for (uint32_t i = 0; i < 8 * ROUNDS; i++) {
-                enum weight_format format = (enum weight_format)(i % 4);
+        for (uint32_t i = 0; i < 10 * ROUNDS; i++) {
+                enum weight_format format = (enum weight_format)(i % N_FORMATS);
                 uint32_t k = format == WEIGHT_FP4 ? draw(1, 20) * 32
                         : i % 3                   ? draw(1, 40) * 16
                                                   : draw(1, 200);
                 struct matrix w = random_matrix(format, draw(1, 70), k, SCALES_USUAL, false);
-                compare_matmul(&w, draw(1, 9), i % 8 < 4, 2);
+                compare_matmul(&w, draw(1, 9), i % 2, 2);
                 free_matrix(&w);
         }
         /* Longer than a stretch of the panel, more rows than are taken at once. */
-        for (uint32_t i = 0; i < 8; i++) {
-                struct matrix w = random_matrix((enum weight_format)(i % 4), draw(15, 35), 1184,
-                                                SCALES_USUAL, false);
-                compare_matmul(&w, i < 4 ? 5 : 100, i % 2, 2);
+        for (uint32_t i = 0; i < 2 * N_FORMATS; i++) {
+                struct matrix w = random_matrix((enum weight_format)(i % N_FORMATS), draw(15, 35),
+                                                1184, SCALES_USUAL, false);
+                compare_matmul(&w, i < N_FORMATS ? 5 : 100, i % 2, 2);
+                free_matrix(&w);
+        }
+}
+
+/* A slice cut out of the middle of tiles gives the outputs that it has in the whole matrix. */
+static void rows_of_a_matrix_are_a_matrix(void **state) {
+        (void)state;
+        for (uint32_t i = 0; i < 2 * ROUNDS; i++) {
+                struct matrix w = random_matrix((enum weight_format)(i % N_FORMATS), draw(2, 300),
+                                                draw(1, 9) * 32, SCALES_USUAL, false);
+                uint32_t first = draw(0, w.n - 1), n = draw(1, w.n - first), k = w.k;
+                struct matrix slice = matrix_rows(&w, first, n);
+                float *x = random_floats(&seed, k, 2),
+                      *scratch = calloc(matmul_scratch(k), sizeof(float)),
+                      *whole = calloc(w.n, sizeof(float)), *part = calloc(n, sizeof(float));
+                backend_reference.matmul(&(struct matmul){ x, k, 1, w, whole, w.n, false, scratch },
+                                         0, w.n);
+                fast->matmul(&(struct matmul){ x, k, 1, slice, part, n, false, scratch }, 0, n);
+                assert_same(whole + first, part, n);
+                free(x), free(scratch), free(whole), free(part);
+                free_matrix(&w);
+        }
+}
+
+static void transposed_matmul_is_the_same(void **state) {
+        (void)state;
+        for (uint32_t i = 0; i < 10 * ROUNDS; i++) {
+                enum weight_format format = (enum weight_format)(i % N_FORMATS);
+                uint32_t k = format == WEIGHT_FP4 || i % 3 ? draw(1, 20) * 32 : draw(1, 200),
+                         n = i % 7 ? draw(1, 140) : draw(600, 700), rows = draw(1, 6);
+                struct matrix w = random_matrix(format, n, k, SCALES_USUAL, false);
+                float *x = random_floats(&seed, (size_t)rows * (n + 3), 2),
+                      *scratch = calloc(matmul_scratch(n > k ? n : k), sizeof(float)),
+                      *a = calloc((size_t)rows * k, sizeof(float)),
+                      *b = calloc((size_t)rows * k, sizeof(float));
+                struct matmul m = { x, n + 3, rows, w, a, k, i % 2, scratch };
+                uint32_t middle = draw(0, k / 32) * 32;
+                backend_reference.matmul_transposed(&m, 0, k);
+                m.y = b;
+                fast->matmul_transposed(&m, 0, middle);
+                fast->matmul_transposed(&m, middle, k);
+                assert_same(a, b, (size_t)rows * k);
+                free(x), free(scratch), free(a), free(b);
                 free_matrix(&w);
         }
 }
@@ -401,6 +453,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(sinkhorn_balances_columns),
                 cmocka_unit_test(matmul_is_the_same),
+                cmocka_unit_test(rows_of_a_matrix_are_a_matrix),
+                cmocka_unit_test(transposed_matmul_is_the_same),
                 cmocka_unit_test(matmul_is_the_same_at_the_ends_of_the_range),
                 cmocka_unit_test(quantising_inputs_is_the_same),
                 cmocka_unit_test(rmsnorm_is_the_same),

@@ -75,7 +75,8 @@ static void products_are_the_same(void **state) {
                 const json_t *expected = json_object_get(kept, names[f]);
                 uint8_t *codes = bytes_of(expected, "codes"),
                         *scales = bytes_of(expected, "scales");
-                struct matrix w = { codes, scales, n, k, f == 0 ? WEIGHT_FP8 : WEIGHT_FP4, true };
+                struct matrix w = { codes, scales, n, k, f == 0 ? WEIGHT_FP8 : WEIGHT_FP4,
+                                    true,  32,     0 };
                 const struct backend *backend = &backend_reference;
                 for (unsigned i = 0; backend; backend = backend_vector(i++))
                         for (int round = 0; round < 2; round++)
