@@ -13,6 +13,10 @@ size_t row_bytes(enum row_format format, uint32_t n) {
         case ROW_FP4_KEY: return n / 2 + n / FP4_KEY_BLOCK;
         case ROW_BF16: return n * sizeof(uint16_t);
         case ROW_F32: return n * sizeof(float);
+        case ROW_FP8_TAIL64: {
+                size_t codes = n - FP8_TAIL;
+                return (codes + 2 * FP8_TAIL + codes / FP8_TAIL_BLOCK + 7) & ~(size_t)7;
+        }
         }
         return 0;
 }
@@ -102,13 +106,12 @@ static float clamp(float x, float limit) {
 
 /* s = 2^ceil(log2(max(|x|, 1e-4) * fl(1/448))), codes e4m3(x / s). The product is rounded to float
  * before the log. */
-static void pack_fp8(const float *x, uint32_t n, uint8_t *row) {
-        for (uint32_t b = 0; b < n / FP8_BLOCK; b++, x += FP8_BLOCK) {
-                uint8_t scale = ue8m0_ceil(block_max(x, FP8_BLOCK, 1e-4f) * (1.0f / 448.0f));
-                float s = ue8m0_decode(scale);
-                row[n + b] = scale;
-                for (uint32_t i = 0; i < FP8_BLOCK; i++)
-                        row[b * FP8_BLOCK + i] = e4m3_encode(clamp(x[i] / s, 448.0f));
+static void pack_fp8(const float *x, uint32_t n, uint32_t block, uint8_t *codes, uint8_t *scales) {
+        for (uint32_t b = 0; b < n / block; b++, x += block, codes += block) {
+                scales[b] = ue8m0_ceil(block_max(x, block, 1e-4f) * (1.0f / 448.0f));
+                float s = ue8m0_decode(scales[b]);
+                for (uint32_t i = 0; i < block; i++)
+                        codes[i] = e4m3_encode(clamp(x[i] / s, 448.0f));
         }
 }
 
@@ -151,16 +154,41 @@ static void pack_bf16(const float *x, uint32_t n, uint8_t *row) {
         }
 }
 
+static void unpack_bf16(const uint8_t *row, uint32_t n, float *x) {
+        for (uint32_t i = 0; i < n; i++) {
+                uint16_t half;
+                memcpy(&half, row + i * sizeof(half), sizeof(half));
+                x[i] = bf16_to_float(half);
+        }
+}
+
+static void pack_fp8_tail64(const float *x, uint32_t n, uint8_t *row) {
+        uint32_t codes = n - FP8_TAIL;
+        uint8_t *tail = row + codes, *scales = tail + 2 * FP8_TAIL;
+        memset(scales, 0, row_bytes(ROW_FP8_TAIL64, n) - codes - 2 * FP8_TAIL);
+        pack_fp8(x, codes, FP8_TAIL_BLOCK, row, scales);
+        pack_bf16(x + codes, FP8_TAIL, tail);
+}
+
+static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, float *x) {
+        uint32_t codes = n - FP8_TAIL;
+        const uint8_t *tail = row + codes, *scales = tail + 2 * FP8_TAIL;
+        for (uint32_t i = 0; i < codes; i++)
+                x[i] = e4m3_decode(row[i]) * ue8m0_decode(scales[i / FP8_TAIL_BLOCK]);
+        unpack_bf16(tail, FP8_TAIL, x + codes);
+}
+
 bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
         assert(n % 32 == 0 || format == ROW_BF16 || format == ROW_F32);
         if (!all_finite(x, n))
                 return false;
         switch (format) {
-        case ROW_FP8: pack_fp8(x, n, ret_row); break;
+        case ROW_FP8: pack_fp8(x, n, FP8_BLOCK, ret_row, ret_row + n); break;
         case ROW_FP4_LATENT: pack_fp4_latent(x, n, ret_row); break;
         case ROW_FP4_KEY: pack_fp4_key(x, n, ret_row); break;
         case ROW_BF16: pack_bf16(x, n, ret_row); break;
         case ROW_F32: memcpy(ret_row, x, n * sizeof(*x)); break;
+        case ROW_FP8_TAIL64: pack_fp8_tail64(x, n, ret_row); break;
         }
         return true;
 }
@@ -181,13 +209,8 @@ void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *r
                         ret_x[i] = e2m1_decode(row[i / 2] >> (i % 2 * 4) & 15) *
                                 ue8m0_decode(row[n / 2 + i / FP4_KEY_BLOCK]);
                 break;
-        case ROW_BF16:
-                for (uint32_t i = 0; i < n; i++) {
-                        uint16_t half;
-                        memcpy(&half, row + i * sizeof(half), sizeof(half));
-                        ret_x[i] = bf16_to_float(half);
-                }
-                break;
+        case ROW_BF16: unpack_bf16(row, n, ret_x); break;
         case ROW_F32: memcpy(ret_x, row, n * sizeof(*ret_x)); break;
+        case ROW_FP8_TAIL64: unpack_fp8_tail64(row, n, ret_x); break;
         }
 }

@@ -95,10 +95,11 @@ static void fp8_round(const float *x, uint32_t n, float *y) {
 }
 
 /* Code bits to value, as in e4m3_decode; these rows were packed by us and hold no NaN codes. */
-static void unpack_fp8(const uint8_t *row, uint32_t n, float *x) {
+static void unpack_fp8(const uint8_t *row, const uint8_t *scales, uint32_t block, uint32_t n,
+                       float *x) {
         const __m256i digits = _mm256_set1_epi32(0x7F), sign = _mm256_set1_epi32(0x80);
         for (uint32_t i = 0; i < n; i += 8) {
-                __m256 scale = _mm256_set1_ps(ue8m0_decode(row[n + i / FP8_BLOCK]));
+                __m256 scale = _mm256_set1_ps(ue8m0_decode(scales[i / block]));
                 __m256i c = _mm256_cvtepu8_epi32(
                         _mm_loadl_epi64((const __m128i *)(const void *)(row + i)));
                 __m256 a = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_and_si256(c, digits), 20));
@@ -107,6 +108,15 @@ static void unpack_fp8(const uint8_t *row, uint32_t n, float *x) {
                         a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_and_si256(c, sign), 24)));
                 _mm256_storeu_ps(x + i, _mm256_mul_ps(a, scale));
         }
+}
+
+static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, float *x) {
+        uint32_t codes = n - FP8_TAIL;
+        const uint8_t *tail = row + codes;
+        unpack_fp8(row, tail + 2 * FP8_TAIL, FP8_TAIL_BLOCK, codes, x);
+        for (uint32_t i = 0; i < FP8_TAIL; i += LANES)
+                lanes_store(x + codes + i,
+                            lanes_load_bf16((const uint16_t *)(const void *)(tail + 2 * i)));
 }
 
 /* Sixteen FP4 codes (8 bytes) times one scale. The table holds twice the values, which are whole
@@ -135,7 +145,11 @@ static inline void unpack_fp4_16(const uint8_t *codes, float scale, float *x) {
 
 static inline void unpack_row(enum row_format format, const uint8_t *row, uint32_t n, float *x) {
         if (format == ROW_FP8) {
-                unpack_fp8(row, n, x);
+                unpack_fp8(row, row + n, FP8_BLOCK, n, x);
+                return;
+        }
+        if (format == ROW_FP8_TAIL64) {
+                unpack_fp8_tail64(row, n, x);
                 return;
         }
         if (format == ROW_BF16 || format == ROW_F32) {

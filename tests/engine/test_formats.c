@@ -141,6 +141,32 @@ static void rows_that_are_not_quantised_are_kept(void **state) {
         assert_false(row_pack(ROW_F32, x, 37, odd));
 }
 
+/* The definition of fp8_tail64 by the others': its blocks are two of fp8_row's that happen to have
+ * one scale. */
+static void a_tail_is_kept_in_bf16(void **state) {
+        (void)state;
+        uint64_t seed = 12;
+        float x[192], y[192], alone[64];
+        uint8_t row[320], block[66];
+        assert_int_equal(row_bytes(ROW_FP8_TAIL64, 512), 584);
+        for (int round = 0; round < 100; round++) {
+                for (int i = 0; i < 192; i++)
+                        x[i] = random_float(&seed, ldexpf(1.0f, round % 30 - 15));
+                x[1] = x[33] = x[64 + 1] = x[64 + 33] = ldexpf(1.5f, round % 30 - 15);
+                assert_true(row_pack(ROW_FP8_TAIL64, x, 192, row));
+                row_unpack(ROW_FP8_TAIL64, row, 192, y);
+                for (int b = 0; b < 2; b++) {
+                        row_pack(ROW_FP8, x + 64 * b, 64, block);
+                        row_unpack(ROW_FP8, block, 64, alone);
+                        assert_memory_equal(y + 64 * b, alone, sizeof(alone));
+                }
+                for (int i = 128; i < 192; i++)
+                        assert_true(y[i] == bf16_round(x[i]));
+                x[round] = NAN;
+                assert_false(row_pack(ROW_FP8_TAIL64, x, 192, row));
+        }
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_e4m3_code_survives_decoding_and_encoding),
@@ -149,6 +175,7 @@ int main(void) {
                 cmocka_unit_test(fp8_scale_is_not_doubled_by_an_unrounded_product),
                 cmocka_unit_test(rows_equal_a_search_over_all_codes),
                 cmocka_unit_test(rows_that_are_not_quantised_are_kept),
+                cmocka_unit_test(a_tail_is_kept_in_bf16),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
