@@ -121,6 +121,7 @@ int conversation_fill(struct seekd_client *client, const struct seekd_chat *give
 void result_from_error(struct seekd_result *result, const Seekd__V1__Error *error);
 /* Tool calls are copied: the request's, until request_delete(). */
 void result_from_done(struct seekd_result *result, const Seekd__V1__Done *done);
+int result_code_of(Seekd__V1__ErrorCode code); /* enum seekd_error */
 void result_from_code(struct seekd_result *result, int code, const char *text);
 
 /* Fails a call: remembers the message for seekd_last_error() and returns `code`. */

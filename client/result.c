@@ -25,7 +25,7 @@ _Static_assert((int)SEEKD_CACHE_END_DIFFERENT_MODEL ==
 _Static_assert((int)SEEKD_CLASS_BACKGROUND == (int)SEEKD__V1__CLASS__CLASS_BACKGROUND,
                "same numbers");
 
-static int code_of(Seekd__V1__ErrorCode code) {
+int result_code_of(Seekd__V1__ErrorCode code) {
         switch (code) {
         case SEEKD__V1__ERROR_CODE__ERROR_CODE_INVALID: return SEEKD_E_INVALID;
         case SEEKD__V1__ERROR_CODE__ERROR_CODE_TOO_LARGE: return SEEKD_E_TOO_LARGE;
@@ -47,7 +47,7 @@ void result_from_code(struct seekd_result *result, int code, const char *text) {
 }
 
 void result_from_error(struct seekd_result *result, const Seekd__V1__Error *error) {
-        int code = code_of(error->code);
+        int code = result_code_of(error->code);
         result_from_code(result, code, error->message[0] ? error->message : seekd_strerror(code));
         result->retry_after_ms = error->retry_after_ms;
 }

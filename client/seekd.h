@@ -502,6 +502,8 @@ struct seekd_kv_stats {
         uint64_t thinned; /* states dropped because newer ones serve */
         uint64_t refused; /* pages and states for which there was no memory */
         uint64_t failed_reads;
+
+        uint64_t device_bytes_limit; /* of what the device may hold; 0 = no limit */
 };
 
 /* Engram rows by where they came from, since the daemon's start. Since 0.1. */
@@ -514,6 +516,34 @@ struct seekd_engram_stats {
         uint64_t rows_damaged;
         uint64_t late; /* requests that a step had to wait for */
         double late_ms;
+};
+
+/* Durations counted by length. Buckets never change in one life of the daemon, so that counts of
+ * two moments can be subtracted. Since 0.1. */
+struct seekd_histogram {
+        const double *bounds_s; /* ascending, each above 0 */
+        size_t n_bounds;
+        const uint64_t *counts; /* n_bounds + 1: up to each bound and above the one before; the last
+                                   is above all bounds */
+        double sum_s;           /* of all durations */
+};
+
+/* What the generations of one class got since the daemon's start, over everybody. Since 0.1. */
+struct seekd_class_stats {
+        int service;              /* enum seekd_class */
+        uint32_t running;         /* now */
+        uint32_t queued;          /* now */
+        const uint64_t *finished; /* requests by enum seekd_finish; those whose client vanished are
+                                     CANCELLED */
+        size_t n_finished;
+        uint64_t prompt_tokens; /* computed */
+        uint64_t generated_tokens;
+        double engine_ms; /* of the time of all steps, the part that its tokens cost */
+        const struct seekd_histogram
+                *queue; /* reception to first work, of those that got a token */
+        const struct seekd_histogram *first_token; /* reception to first token */
+        const struct seekd_histogram *token; /* from one token to the next, without pauses of a
+                                                program that does not read */
 };
 
 /* What the daemon does. Made by the library; later versions may add fields at the end of each
@@ -544,11 +574,22 @@ struct seekd_stats {
         uint64_t kv_bytes;
         const struct seekd_kv_stats *kv;         /* NULL while the model loads */
         const struct seekd_engram_stats *engram; /* NULL: rows come from the model's files */
+        /* Most urgent first; none while the model loads. */
+        const struct seekd_class_stats *const *classes;
+        size_t n_classes;
+        const uint64_t *refused; /* requests_refused: refused[-code] by enum seekd_error */
+        size_t n_refused;
 };
 
 /* Asks what the daemon does; waits. *ret_stats with all it points to is the caller's: seekd_free()
  * it once. Errors as seekd_complete(). Since 0.1. */
 SEEKD_API int seekd_stats(struct seekd_client *client, struct seekd_stats **ret_stats);
+
+/* The same as text for Prometheus (text exposition format 0.0.4), NUL-terminated: totals, bytes and
+ * histograms, no user, process or request. Names and labels are as stable as this header; seek(1)
+ * lists them. `stats` NULL: what is to be said when no daemon answers, `seekd_up 0`. *ret_text is
+ * the caller's: seekd_free() it. 0 or SEEKD_E_NO_MEMORY. Any thread. Since 0.1. */
+SEEKD_API int seekd_metrics(const struct seekd_stats *stats, char **ret_text);
 
 /* -- sessions ------------------------------------------------------------------------------------
  *

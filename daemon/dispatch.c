@@ -29,7 +29,7 @@ static void send_refusal(struct connection *connection, uint32_t request_id,
                          const struct refusal *refusal) {
         uint8_t bytes[ANSWER_BYTES_MAX];
         size_t n = answer_error(request_id, refusal, bytes);
-        connection->server->n_refused++;
+        connection->server->n_refused[refusal->code]++;
         connection_reply(connection, RECORD_ERROR, request_id, bytes, n);
 }
 

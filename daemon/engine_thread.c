@@ -93,6 +93,26 @@ static void wake_by_reader(void *userdata) {
         engine_thread_wake(userdata);
 }
 
+static void publish_counters(struct engine_thread *thread) {
+        const struct runner *runner = &thread->runner;
+        struct keeper_statistics kept;
+        keeper_statistics(runner->keeper, runner->engine, &kept);
+        pthread_mutex_lock(&thread->lock);
+        struct engine_thread_status *status = &thread->status;
+        status->n_steps = runner->n_steps;
+        status->n_prompt_tokens = runner->n_prompt_tokens;
+        status->n_generated_tokens = runner->n_generated_tokens;
+        status->n_cancelled = runner->n_cancelled;
+        status->n_gave_way = runner->n_gave_way;
+        status->kv_bytes = runner->kv_bytes;
+        status->kept = kept;
+        status->n_running = runner->n_running;
+        status->n_queued = (unsigned)runner->n_requests - runner->n_running;
+        memcpy(status->classes, runner->counters, sizeof(status->classes));
+        status->device_bytes_limit = runner->plan.device_bytes;
+        pthread_mutex_unlock(&thread->lock);
+}
+
 static int load(struct engine_thread *thread, struct error *err) {
         struct engine_options options = thread->options.engine;
         options.progress = report_progress;
@@ -140,6 +160,7 @@ static int load(struct engine_thread *thread, struct error *err) {
                 return error_set(err, r, "out of memory for %u running requests",
                                  thread->options.n_running_max);
         }
+        publish_counters(thread); /* what may be kept is told before the first request */
         atomic_store(&thread->engine, engine);
         return 0;
 }
@@ -184,24 +205,6 @@ static bool wait_for_work(struct engine_thread *thread, enum runner_state state,
         for (struct request *request; (request = take_first(&inbox));)
                 take_in(thread, request);
         return !stop;
-}
-
-static void publish_counters(struct engine_thread *thread) {
-        const struct runner *runner = &thread->runner;
-        struct keeper_statistics kept;
-        keeper_statistics(runner->keeper, runner->engine, &kept);
-        pthread_mutex_lock(&thread->lock);
-        struct engine_thread_status *status = &thread->status;
-        status->n_steps = runner->n_steps;
-        status->n_prompt_tokens = runner->n_prompt_tokens;
-        status->n_generated_tokens = runner->n_generated_tokens;
-        status->n_cancelled = runner->n_cancelled;
-        status->n_gave_way = runner->n_gave_way;
-        status->kv_bytes = runner->kv_bytes;
-        status->kept = kept;
-        status->n_running = runner->n_running;
-        status->n_queued = (unsigned)runner->n_requests - runner->n_running;
-        pthread_mutex_unlock(&thread->lock);
 }
 
 static void *thread_main(void *userdata) {

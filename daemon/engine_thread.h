@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "daemon/class_counters.h"
 #include "daemon/engram.h"
 #include "daemon/keeper.h"
 #include "engine/engine.h"
@@ -67,6 +68,8 @@ struct engine_thread_status {
         uint64_t kv_bytes;
         struct keeper_statistics kept;
         unsigned n_running, n_queued;
+        struct class_counters classes[SCHEDULE_CLASSES];
+        uint64_t device_bytes_limit; /* for the KV of all sequences; 0 = no bound */
 };
 void engine_thread_status(struct engine_thread *thread, struct engine_thread_status *ret);
 

@@ -173,6 +173,7 @@ int generation_must_end(const struct request *request, uint64_t now_ns) {
 
 bool generation_flush(struct request *request, uint64_t now_ns) {
         if (outbox_flush(&request->outbox, request->outlet) != -EAGAIN) {
+                request->unpaused_ns = request->paused_ns ? now_ns : request->unpaused_ns;
                 request->paused_ns = 0;
                 return true;
         }

@@ -23,7 +23,7 @@ void generation_finish(struct request *request, int reason, const struct refusal
 int generation_must_end(const struct request *request, uint64_t now_ns);
 
 /* Sends what waits for room. True: nothing waits any more, or nothing can be sent any more. Keeps
- * `paused_ns`. */
+ * `paused_ns` and `unpaused_ns`. */
 bool generation_flush(struct request *request, uint64_t now_ns);
 
 /* Writes the request's slot. */

@@ -3,6 +3,10 @@
 
 #include <stdint.h>
 
+#include "proto/seekd.pb-c.h"
+
+#define ERROR_CODES (SEEKD__V1__ERROR_CODE__ERROR_CODE_FORBIDDEN + 1)
+
 struct refusal {
         int code; /* Seekd__V1__ErrorCode, 0 = none */
         uint32_t retry_after_ms;

@@ -125,7 +125,8 @@ struct request {
         bool suspect;       /* was in a failed step: computed alone until that step is repeated */
         uint64_t n_suspect; /* tokens known when it failed */
         uint64_t started_ns, first_token_ns, last_token_ns; /* 0 = not yet */
-        uint64_t paused_ns; /* since when the ring is full, 0 = it is not */
+        uint64_t paused_ns;   /* since when the ring is full, 0 = it is not */
+        uint64_t unpaused_ns; /* when it was full last, 0 = never */
 };
 
 /* NULL: out of memory. */

@@ -131,6 +131,9 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
                         if ((gone && !request->finished) ||
                             request->finish_reason == REASON(CANCELLED))
                                 runner->n_cancelled++;
+                        class_counters_finish(runner->counters, schedule_class(request),
+                                              request->finished ? request->finish_reason
+                                                                : REASON(CANCELLED));
                         if (!gone)
                                 generation_show(request, 0, now_ns);
                         give_back(runner, request);
@@ -234,6 +237,7 @@ static void draw(struct runner *runner, struct request *request, float *logits, 
         bool is_eos = id == engine_config(runner->engine)->eos_id;
         bool is_special = tokenizer_is_special(engine_tokenizer(runner->engine), id);
         runner->n_generated_tokens++;
+        class_counters_token(runner->counters, request, schedule_class(request), now_ns);
         generation_token(request, id, is_eos, is_special, request->logprobs ? logprob : 0, now_ns);
         if (!request->finished)
                 engine_prefetch(request->sequence, &id, 0, 1);
@@ -257,6 +261,7 @@ static void advance(struct runner *runner, const struct schedule_pick *pick,
         uint32_t before = atomic_load(&request->live.n_prompt_done);
         if (n_prompt_done > before) {
                 runner->n_prompt_tokens += n_prompt_done - before;
+                runner->counters[schedule_class(request)].n_prompt_tokens += n_prompt_done - before;
                 atomic_store(&request->live.n_prompt_done, n_prompt_done);
         }
         if (request->suspect && position >= request->n_suspect)
@@ -305,6 +310,8 @@ static bool step(struct runner *runner) {
         }
         runner->n_steps++;
         keeper_stepped(runner->keeper, n_tokens, now_ns - begin_ns);
+        class_counters_step(runner->counters, &runner->schedule, runner->items, runner->picks,
+                            n_picks, now_ns - begin_ns);
         schedule_took(&runner->schedule, runner->items, runner->picks, n_picks,
                       (double)(now_ns - begin_ns) / NS_PER_MS);
         for (size_t i = 0; i < n_picks; i++)
@@ -321,9 +328,14 @@ static void show(struct runner *runner, uint64_t now_ns) {
                 request->queue_place = waits ? ++place : 0;
         }
         runner->kv_bytes = 0;
+        for (unsigned class = 0; class < SCHEDULE_CLASSES; class ++)
+                runner->counters[class].n_running = runner->counters[class].n_queued = 0;
         for (size_t i = 0; i < runner->n_requests; i++) {
                 struct request *request = runner->requests[i];
                 bool waits = !request->sequence && !request->finished;
+                struct class_counters *counters = &runner->counters[schedule_class(request)];
+                counters->n_running += request->sequence != NULL;
+                counters->n_queued += waits;
                 if (request->sequence)
                         runner->kv_bytes += sequence_bytes(request->sequence);
                 uint32_t running_phase = request->first_token_ns ? PHASE(DECODE) : PHASE(PREFILL);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/class_counters.h"
 #include "daemon/fair_share.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
@@ -64,6 +65,7 @@ struct runner {
         uint64_t n_gave_way; /* sequences given up for others */
         uint64_t kv_bytes;
         unsigned n_running; /* hold a sequence */
+        struct class_counters counters[SCHEDULE_CLASSES];
 };
 
 /* Sequences that are computed together, with the places that only interactive requests get. */

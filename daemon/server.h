@@ -8,6 +8,7 @@
 #include "daemon/account.h"
 #include "daemon/config.h"
 #include "daemon/listener.h"
+#include "daemon/refusal.h"
 #include "daemon/session_table.h"
 #include "proto/handshake.h"
 
@@ -52,7 +53,7 @@ struct server {
         bool model_failed;
         int exit_status;
         uint64_t started_ns;
-        uint64_t n_done, n_refused;
+        uint64_t n_done, n_refused[ERROR_CODES]; /* by Seekd__V1__ErrorCode */
 
         /* Last told to clients and supervisor. */
         enum model_state told_model;

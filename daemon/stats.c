@@ -16,12 +16,22 @@
 /* As seekd.proto promises. */
 #define LISTED_MAX 128
 
+struct class_entry {
+        Seekd__V1__ClassStats stats;
+        Seekd__V1__Histogram queue, first_token, token;
+};
+
+/* What the message points to. */
 struct listing {
         Seekd__V1__ClientStats clients[LISTED_MAX];
         Seekd__V1__RequestStats requests[LISTED_MAX];
         Seekd__V1__ClientStats *client_pointers[LISTED_MAX];
         Seekd__V1__RequestStats *request_pointers[LISTED_MAX];
         size_t n_clients, n_requests;
+        struct engine_thread_status status;
+        struct class_entry classes[SCHEDULE_CLASSES];
+        Seekd__V1__ClassStats *class_pointers[SCHEDULE_CLASSES];
+        double bounds_s[HISTOGRAM_BOUNDS];
 };
 
 static bool may_see(const struct connection *asker, const struct connection *other) {
@@ -72,26 +82,28 @@ static bool is_listed(const struct connection *connection) {
         return connection->state == CONNECTION_OPEN || connection->n_requests > 0;
 }
 
+/* `engine` NULL: the model loads. */
 static void fill_totals(Seekd__V1__StatsResult *result, const struct server *server,
+                        const struct engine *engine, const struct engine_thread_status *status,
                         uint64_t now_ns) {
-        struct engine_thread_status status;
-        engine_thread_status(server->engine, &status);
-        const struct engine *engine = engine_thread_engine(server->engine);
         result->version = (char *)(uintptr_t)SEEKD_VERSION;
         result->model = (char *)(uintptr_t)server->model_name;
         result->backend = (char *)(uintptr_t)(engine ? engine_backend_name(engine) : "");
         result->uptime_ms = (double)(now_ns - server->started_ns) / (double)NS_PER_MS;
         result->model_ready = engine != NULL;
         result->requests_done = server->n_done;
-        result->requests_refused = server->n_refused;
-        result->requests_cancelled = status.n_cancelled;
-        result->prompt_tokens = status.n_prompt_tokens;
-        result->generated_tokens = status.n_generated_tokens;
-        result->steps = status.n_steps;
+        result->n_refused = ERROR_CODES;
+        result->refused = (uint64_t *)(uintptr_t)server->n_refused;
+        for (size_t code = 0; code < ERROR_CODES; code++)
+                result->requests_refused += server->n_refused[code];
+        result->requests_cancelled = status->n_cancelled;
+        result->prompt_tokens = status->n_prompt_tokens;
+        result->generated_tokens = status->n_generated_tokens;
+        result->steps = status->n_steps;
         result->connections = server->n_connections;
-        result->running = status.n_running;
-        result->queued = status.n_queued;
-        result->kv_bytes = status.kv_bytes;
+        result->running = status->n_running;
+        result->queued = status->n_queued;
+        result->kv_bytes = status->kv_bytes;
 }
 
 static void fill_device(Seekd__V1__KvStats *kv, const struct engine_thread_status *status) {
@@ -104,6 +116,7 @@ static void fill_device(Seekd__V1__KvStats *kv, const struct engine_thread_statu
         kv->rows_gathered = kept->device.rows_gathered;
         kv->rows_missed = kept->device.rows_missed;
         kv->gave_way = status->n_gave_way;
+        kv->device_bytes_limit = status->device_bytes_limit;
 }
 
 static void fill_memory(Seekd__V1__KvStats *kv, const struct keeper_statistics *kept) {
@@ -144,12 +157,45 @@ static void fill_disk(Seekd__V1__KvStats *kv, struct kv_store *store) {
         kv->load_ms = (double)s.load_ns / (double)NS_PER_MS;
 }
 
-static void fill_kv(Seekd__V1__KvStats *kv, const struct server *server) {
-        struct engine_thread_status status;
-        engine_thread_status(server->engine, &status);
-        fill_device(kv, &status);
-        fill_memory(kv, &status.kept);
-        fill_disk(kv, engine_thread_store(server->engine));
+static void fill_histogram(Seekd__V1__Histogram *ret, const struct histogram *histogram,
+                           double *bounds_s) {
+        *ret = (Seekd__V1__Histogram)SEEKD__V1__HISTOGRAM__INIT;
+        ret->n_bounds_s = HISTOGRAM_BOUNDS;
+        ret->bounds_s = bounds_s;
+        ret->n_counts = HISTOGRAM_BOUNDS + 1;
+        ret->counts = (uint64_t *)(uintptr_t)histogram->counts;
+        ret->sum_s = (double)histogram->sum_ns / (double)NS_PER_S;
+}
+
+static void fill_class(struct class_entry *entry, const struct class_counters *counters,
+                       double *bounds_s) {
+        Seekd__V1__ClassStats *stats = &entry->stats;
+        stats->running = counters->n_running;
+        stats->queued = counters->n_queued;
+        stats->n_finished = FINISH_REASONS;
+        stats->finished = (uint64_t *)(uintptr_t)counters->finished;
+        stats->prompt_tokens = counters->n_prompt_tokens;
+        stats->generated_tokens = counters->n_generated_tokens;
+        stats->engine_ms = (double)counters->engine_ns / (double)NS_PER_MS;
+        fill_histogram(&entry->queue, &counters->queue, bounds_s);
+        fill_histogram(&entry->first_token, &counters->first_token, bounds_s);
+        fill_histogram(&entry->token, &counters->token, bounds_s);
+        stats->queue = &entry->queue;
+        stats->first_token = &entry->first_token;
+        stats->token = &entry->token;
+}
+
+static void list_classes(struct listing *listing) {
+        for (size_t i = 0; i < HISTOGRAM_BOUNDS; i++)
+                listing->bounds_s[i] = (double)histogram_bounds_ns[i] / (double)NS_PER_S;
+        for (unsigned class = 0; class < SCHEDULE_CLASSES; class ++) {
+                struct class_entry *entry = &listing->classes[class];
+                entry->stats = (Seekd__V1__ClassStats)SEEKD__V1__CLASS_STATS__INIT;
+                /* As the protocol's, from 0. */
+                entry->stats.class_ = SEEKD__V1__CLASS__CLASS_INTERACTIVE + class;
+                fill_class(entry, &listing->status.classes[class], listing->bounds_s);
+                listing->class_pointers[class] = &entry->stats;
+        }
 }
 
 /* False: nothing is counted. */
@@ -175,6 +221,9 @@ uint8_t *stats_pack(const struct server *server, const struct connection *asker,
         if (!listing)
                 return NULL;
         uint64_t now_ns = clock_ns();
+        /* In this order: who sees the engine sees what was published before it. */
+        const struct engine *engine = engine_thread_engine(server->engine);
+        engine_thread_status(server->engine, &listing->status);
         for (const struct connection *c = server->connections; c; c = c->next)
                 if (is_listed(c) && may_see(asker, c))
                         list_client(listing, c, now_ns);
@@ -185,12 +234,17 @@ uint8_t *stats_pack(const struct server *server, const struct connection *asker,
         result.clients = listing->client_pointers;
         result.n_requests = listing->n_requests;
         result.requests = listing->request_pointers;
-        fill_totals(&result, server, now_ns);
+        fill_totals(&result, server, engine, &listing->status, now_ns);
         Seekd__V1__KvStats kv = SEEKD__V1__KV_STATS__INIT;
         Seekd__V1__EngramStats engram = SEEKD__V1__ENGRAM_STATS__INIT;
         if (result.model_ready) {
-                fill_kv(&kv, server);
+                fill_device(&kv, &listing->status);
+                fill_memory(&kv, &listing->status.kept);
+                fill_disk(&kv, engine_thread_store(server->engine));
                 result.kv = &kv;
+                list_classes(listing);
+                result.n_classes = SCHEDULE_CLASSES;
+                result.classes = listing->class_pointers;
         }
         if (fill_engram(&engram, server))
                 result.engram = &engram;

@@ -6,7 +6,7 @@ _seek() {
                 --json --socket --help'
         local conversation='--system --think --no-think --effort --tools --tool-choice --schema'
         if ((COMP_CWORD == 1)); then
-                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status top --help --version' -- "$word"))
+                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status top metrics --help --version' -- "$word"))
                 return
         fi
         if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
@@ -34,7 +34,7 @@ _seek() {
                 COMPREPLY=($(compgen -W 'auto none required' -- "$word"))
                 return
                 ;;
-        --socket | --prefix-file | --suffix-file | --tools | --schema)
+        --output | --socket | --prefix-file | --suffix-file | --tools | --schema)
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
                 return
@@ -54,10 +54,11 @@ _seek() {
                 tokenize) options='--decode --special --bos --json --socket --help' ;;
                 cache) options='--user --json --socket --help' ;;
                 import | status) options='--json --socket --help' ;;
+                metrics) options='--output --socket --help' ;;
                 top) options='--interval --once --json --socket --help' ;;
                 esac
                 COMPREPLY=($(compgen -W "$options" -- "$word"))
-        elif [[ $command != status && $command != top && $command != cache && $command != import && $command != ask && $command != chat ]]; then
+        elif [[ $command != status && $command != top && $command != metrics && $command != cache && $command != import && $command != ask && $command != chat ]]; then
                 compopt -o filenames
                 mapfile -t COMPREPLY < <(compgen -f -- "$word")
         fi

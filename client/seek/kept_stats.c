@@ -77,6 +77,7 @@ static json_t *device_json(const struct seekd_kv_stats *kv) {
         json_t *o = json_object();
         set(o, "bytes", kv->device_bytes);
         set(o, "bytes_max", kv->device_bytes_max);
+        set(o, "bytes_limit", kv->device_bytes_limit);
         set(o, "parked", kv->parked);
         set(o, "parked_bytes", kv->parked_bytes);
         set(o, "spills", kv->spills);

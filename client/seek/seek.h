@@ -38,6 +38,7 @@ extern const struct command command_chat;
 extern const struct command command_complete;
 extern const struct command command_fim;
 extern const struct command command_import;
+extern const struct command command_metrics;
 extern const struct command command_sessions;
 extern const struct command command_status;
 extern const struct command command_tokenize;

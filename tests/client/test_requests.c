@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include <cmocka.h>
+#include <math.h>
 
 #include "client/seekd.h"
 #include "fake_daemon.h"
@@ -326,6 +327,69 @@ static void script_questions(struct fake_daemon *daemon) {
         fake_wait_hang_up(daemon);
 }
 
+/* Statistics with a class; then the same with each of the histograms that there cannot be. */
+static void script_histograms(struct fake_daemon *daemon) {
+        double bounds[][2] = { { 0.5, 2 }, { 0.5, 2 },   { 2, 2 },
+                               { 0, 2 },   { 0.5, NAN }, { 0.5, INFINITY } };
+        uint64_t counts[] = { 1, 0, 7 }, finished[] = { 0, 3 };
+        uint64_t refused[] = { 0, 2, 0, 0, 0, 0, 0, 1, 0, 0, 4 };
+        fake_welcome(daemon);
+        for (size_t i = 0; i < sizeof(bounds) / sizeof(bounds[0]); i++) {
+                unsigned type;
+                uint32_t id;
+                fake_request(daemon, &type, &id);
+                Seekd__V1__Histogram token = SEEKD__V1__HISTOGRAM__INIT;
+                token.bounds_s = bounds[i];
+                token.n_bounds_s = 2;
+                token.counts = counts;
+                token.n_counts = i == 1 ? 2 : 3;
+                token.sum_s = 9.5;
+                Seekd__V1__ClassStats class = SEEKD__V1__CLASS_STATS__INIT;
+                class.class_ = SEEKD__V1__CLASS__CLASS_AGENT;
+                class.queued = 5;
+                class.finished = finished;
+                class.n_finished = 2;
+                class.token = &token;
+                Seekd__V1__StatsResult stats = SEEKD__V1__STATS_RESULT__INIT;
+                stats.n_classes = 1;
+                stats.classes = (Seekd__V1__ClassStats *[]){ &class };
+                stats.refused = refused;
+                stats.n_refused = sizeof(refused) / sizeof(refused[0]);
+                fake_send(daemon, RECORD_STATS_RESULT, id, &stats.base);
+        }
+        fake_wait_hang_up(daemon);
+}
+
+static void histograms_are_checked(void **state) {
+        (void)state;
+        struct fake_daemon daemon;
+        fake_start(&daemon, script_histograms);
+        struct seekd_client *client = connect_to(&daemon);
+        struct seekd_stats *stats = NULL;
+        assert_int_equal(seekd_stats(client, &stats), 0);
+        assert_int_equal(stats->n_classes, 1);
+        const struct seekd_class_stats *class = stats->classes[0];
+        assert_int_equal(class->service, SEEKD_CLASS_AGENT);
+        assert_int_equal(class->queued, 5);
+        assert_int_equal(class->finished[SEEKD_FINISH_EOS], 3);
+        assert_int_equal(class->token->counts[2], 7);
+        assert_true(class->token->bounds_s[1] == 2 && class->token->sum_s == 9.5);
+        assert_int_equal(class->queue->n_bounds, 0); /* a daemon that does not count it */
+        assert_int_equal(class->queue->counts[0], 0);
+        assert_int_equal(stats->refused[-SEEKD_E_INVALID], 2);
+        assert_int_equal(stats->refused[-SEEKD_E_DAEMON], 5); /* DUPLICATE, too */
+        assert_int_equal(stats->refused[-SEEKD_E_BUSY], 0);
+        seekd_free(stats);
+        for (int i = 0; i < 5; i++) {
+                stats = NULL;
+                assert_int_equal(seekd_stats(client, &stats), SEEKD_E_PROTOCOL);
+                assert_non_null(strstr(seekd_last_error(client), "histogram"));
+                assert_null(stats);
+        }
+        seekd_disconnect(client);
+        fake_stop(&daemon);
+}
+
 static void questions_are_answered(void **state) {
         (void)state;
         struct fake_daemon daemon;
@@ -388,6 +452,7 @@ int main(void) {
                 cmocka_unit_test(a_request_can_be_cancelled_before_the_daemon_has_seen_it),
                 cmocka_unit_test(requests_run_side_by_side_and_show_progress),
                 cmocka_unit_test(questions_are_answered),
+                cmocka_unit_test(histograms_are_checked),
                 cmocka_unit_test(spinning_changes_nothing_else),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
