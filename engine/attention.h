@@ -1,6 +1,7 @@
 /* The kinds of attention: what each keeps, what it needs, and how it computes a layer. One file a
  * kind (attention_KIND.c); the table of all is in attention.c. What kinds share: attention_window
- * (sliding windows), attention_tile (rows that were selected, brought to the device), indexer. */
+ * (sliding windows), attention_tile (rows that were selected, brought to the device), indexer,
+ * shared_kv (one row of KV for all heads). */
 #pragma once
 
 #include <stddef.h>

@@ -57,6 +57,26 @@ void indexer_quantise_query(struct step *step, uint32_t layer, uint32_t r) {
         }
 }
 
+void indexer_project(struct step *step, uint32_t layer, bool hadamard) {
+        struct engine *e = step->engine;
+        struct workspace *ws = step->ws;
+        const struct model_config *c = &e->config;
+        const struct layer_weights *w = &e->weights.layer[layer];
+        uint32_t dim = c->index_head_dim, n = c->index_n_heads, pairs = c->rope_dim / 2;
+
+        linear(step, &w->index_q, ws->qr, step->n_rows, ws->index_q, e->round);
+        linear(step, &w->index_weights, ws->x, step->n_rows, ws->index_w, e->round);
+        for (uint32_t r = 0; r < step->n_rows; r++) {
+                float *q = ws->index_q + (size_t)r * n * dim;
+                e->backend->rope(q, n, dim, ws->cos[ROPE_COMPRESS] + (size_t)r * pairs,
+                                 ws->sin[ROPE_COMPRESS] + (size_t)r * pairs, pairs, false,
+                                 e->round);
+                if (hadamard)
+                        e->backend->hadamard(q, n, dim, e->round);
+                indexer_quantise_query(step, layer, r);
+        }
+}
+
 struct select_job {
         struct step *step;
         uint32_t layer;

@@ -16,5 +16,9 @@ void indexer_scratch(const struct model_config *config, struct scratch_needs *ne
  * its weights ws->index_w: scaled by (heads * head_dim)^-0.5. What is not finite is reported. */
 void indexer_quantise_query(struct step *step, uint32_t layer, uint32_t r);
 
+/* The index queries of all rows from ws->qr and ws->x, rotated as compressed rows are at their
+ * positions, then (`hadamard`) transformed, and quantised. */
+void indexer_project(struct step *step, uint32_t layer, bool hadamard);
+
 /* For all rows, after their queries and the keys of this step: the index_topk best. */
 void indexer_select(struct step *step, uint32_t layer);

@@ -19,30 +19,25 @@ MUTATIONS = [
      "                        tail[i + n_pairs] = rounded(a * s + b * c, round);"),
     ("rope on the first channels", "engine/cpu/reference.c",
      "float *tail = x + (size_t)v * dim + dim - 2 * n_pairs;", "float *tail = x + (size_t)v * dim;"),
-    ("output not rotated back", "engine/attention_csa2.c",
+    ("output not rotated back", "engine/shared_kv.c",
      "ws->sin[kind] + (size_t)r * pairs, pairs, true, e->round);", "ws->sin[kind] + (size_t)r * pairs, 0, true, e->round);"),
     ("per-head q norm", "engine/attention_csa2.c",
-     "                float *kv = ws->kv + (size_t)r * c->head_dim;\n",
-     "                float *kv = ws->kv + (size_t)r * c->head_dim;\n"
-     "                for (uint32_t head = 0; head < c->n_heads; head++) {\n"
-     "                        float *v = ws->q + ((size_t)r * c->n_heads + head) * c->head_dim;\n"
-     "                        e->backend->rmsnorm(v, w->kv_norm, c->head_dim, c->rms_norm_eps, e->round, v);\n"
-     "                }\n"),
-    ("main rope where rows are compressed", "engine/attention_csa2.c",
+     "shared_kv_project(step, layer, false);", "shared_kv_project(step, layer, true);"),
+    ("main rope where rows are compressed", "engine/shared_kv.c",
      "compress_ratio > 0 ? ROPE_COMPRESS", "compress_ratio > 9 ? ROPE_COMPRESS"),
     ("window one position short", "engine/attention_window.c",
      "return position < c->window - 1 ? (uint32_t)position : c->window - 1;",
      "return position < c->window - 2 ? (uint32_t)position : c->window - 2;"),
     ("window ring read one slot late", "engine/attention_window.c",
      "(uint32_t)((position - n_old + done) % c->window);", "(uint32_t)((position - n_old + done + 1) % c->window);"),
-    ("input of wo_a quantised", "engine/attention_csa2.c",
+    ("input of wo_a quantised", "engine/shared_kv.c",
      "        linear_grouped(step, &w->wo_a,",
      "        for (uint32_t r = 0; w->wo_b.fp8_input && r < step->n_rows; r++)\n"
      "                e->backend->fp8_round(ws->o + (size_t)r * w->wo_a.k * e->config.o_groups,\n"
      "                                      w->wo_a.k * e->config.o_groups,\n"
      "                                      ws->o + (size_t)r * w->wo_a.k * e->config.o_groups);\n"
      "        linear_grouped(step, &w->wo_a,"),
-    ("softmax scale of the rotated part only", "engine/attention_csa2.c",
+    ("softmax scale of the rotated part only", "engine/shared_kv.c",
      ".scale = 1.0f / sqrtf((float)c->head_dim)", ".scale = 1.0f / sqrtf((float)(c->head_dim - c->rope_dim))"),
 
     # Compressed rows
@@ -94,7 +89,7 @@ MUTATIONS = [
     ("candidates ignored", "engine/config/deepseek_v41.c",
      "                layer->in_candidates = true;", "                layer->in_candidates = false;"),
     ("selection of the first source kept", "engine/attention_csa2.c",
-     "        if (e->config.layer[layer].owns_index)", "        if (e->config.layer[layer].owns_kv)"),
+     "        if (l->owns_index)", "        if (l->owns_kv && l->owns_index)"),
 
     # Rotations
     ("YaRN ramp one pair late", "engine/rope.c",
