@@ -43,6 +43,10 @@ struct attention_operations {
         /* Raises what the kind needs more of. */
         void (*scratch)(const struct model_config *config, struct scratch_needs *needs);
 
+        /* Room for what grows with the context: n_tokens, the longest of the step's sequences. 0 or
+         * -ENOMEM. NULL: nothing grows. */
+        int (*grow)(struct workspace *ws, const struct engine *engine, uint32_t n_tokens);
+
         /* ws->x, the normed input, to ws->y for all rows of the step, appending what the layer
          * keeps of them. What cannot be kept is reported by step->bad_row. */
         void (*compute)(struct step *step, uint32_t layer);
@@ -54,3 +58,4 @@ const struct attention_operations *attention_operations(enum attention_kind kind
 bool attention_in_use(const struct model_config *config, enum attention_kind kind);
 
 extern const struct attention_operations attention_csa2;
+extern const struct attention_operations attention_nsa;

@@ -34,10 +34,9 @@ static int selected_stream(const struct engine *e, uint32_t layer) {
 }
 
 /* Of part p's rows that are left, how many next ones have all that they selected on the device. */
-static uint32_t stage_rows(struct step *step, uint32_t layer, size_t p) {
+static uint32_t stage_rows(struct step *step, int stream, size_t p) {
         struct engine *e = step->engine;
         struct workspace *ws = step->ws;
-        int stream = selected_stream(e, layer);
         uint32_t first = step->first_row[p] + ws->n_attended[p],
                  left = step->parts[p].n - ws->n_attended[p], topk = e->config.index_topk;
         if (left == 0 || stream < 0)
@@ -54,11 +53,11 @@ static uint32_t stage_rows(struct step *step, uint32_t layer, size_t p) {
 
 /* The next tile: consecutive rows of each part, as many as its hot pool has room for. When nothing
  * is spilled, this is all of them. Returns how many rows it has. */
-static uint32_t stage_tile(struct step *step, uint32_t layer) {
+static uint32_t stage_tile(struct step *step, int stream) {
         struct workspace *ws = step->ws;
         uint32_t n_tile = 0;
         for (size_t p = 0; p < step->n_parts; p++) {
-                uint32_t n = stage_rows(step, layer, p);
+                uint32_t n = stage_rows(step, stream, p);
                 for (uint32_t i = 0; i < n; i++)
                         ws->tile[n_tile++] = step->first_row[p] + ws->n_attended[p] + i;
                 ws->n_attended[p] += n;
@@ -75,22 +74,27 @@ static uint32_t rows_per_piece(const struct pool *pool, uint32_t n_tile) {
         return share > 0 ? share : 1;
 }
 
-void attend_rows(struct step *step, uint32_t layer,
-                 void (*attend)(struct step *step, uint32_t layer, uint32_t row,
-                                struct worker_scratch *scratch)) {
+void attend_stream(struct step *step, uint32_t layer, int stream,
+                   void (*attend)(struct step *step, uint32_t layer, uint32_t row,
+                                  struct worker_scratch *scratch)) {
         struct tile_job job = { step, layer, attend };
         struct pool *pool = step->engine->pool;
         uint32_t n_tile;
         memset(step->ws->n_attended, 0, step->n_parts * sizeof(*step->ws->n_attended));
-        while ((n_tile = stage_tile(step, layer)) > 0)
+        while ((n_tile = stage_tile(step, stream)) > 0)
                 pool_run(pool, n_tile, rows_per_piece(pool, n_tile), attend_tile, &job);
 }
 
-uint32_t unpack_selected(const struct step *step, uint32_t layer, uint32_t r,
-                         struct worker_scratch *scratch) {
+void attend_rows(struct step *step, uint32_t layer,
+                 void (*attend)(struct step *step, uint32_t layer, uint32_t row,
+                                struct worker_scratch *scratch)) {
+        attend_stream(step, layer, selected_stream(step->engine, layer), attend);
+}
+
+uint32_t unpack_stream(const struct step *step, int stream, uint32_t r,
+                       struct worker_scratch *scratch) {
         const struct engine *e = step->engine;
         const struct workspace *ws = step->ws;
-        int stream = selected_stream(e, layer);
         if (stream < 0)
                 return 0;
         const struct kv_stream *s = &e->kv_layout.stream[stream];
@@ -100,4 +104,9 @@ uint32_t unpack_selected(const struct step *step, uint32_t layer, uint32_t r,
                      scratch->slots);
         e->backend->slots_unpack(s->format, scratch->slots, n, s->n_values, scratch->keys);
         return n;
+}
+
+uint32_t unpack_selected(const struct step *step, uint32_t layer, uint32_t r,
+                         struct worker_scratch *scratch) {
+        return unpack_stream(step, selected_stream(step->engine, layer), r, scratch);
 }

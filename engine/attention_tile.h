@@ -13,7 +13,14 @@ void attend_rows(struct step *step, uint32_t layer,
                  void (*attend)(struct step *step, uint32_t layer, uint32_t row,
                                 struct worker_scratch *scratch));
 
+/* The same for a layer with several such streams, of which one was selected from. */
+void attend_stream(struct step *step, uint32_t layer, int stream,
+                   void (*attend)(struct step *step, uint32_t layer, uint32_t row,
+                                  struct worker_scratch *scratch));
+
 /* The rows that row r selected of the layer's source, unpacked to scratch->keys; returns how many.
  * For use inside `attend`. */
 uint32_t unpack_selected(const struct step *step, uint32_t layer, uint32_t r,
                          struct worker_scratch *scratch);
+uint32_t unpack_stream(const struct step *step, int stream, uint32_t r,
+                       struct worker_scratch *scratch);

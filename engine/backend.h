@@ -109,6 +109,10 @@ struct backend {
          * pairs 1, 2, 4, ... apart, in this order. */
         void (*hadamard)(float *x, uint32_t n_vectors, uint32_t dim, bool round);
 
+        /* The same for pairs of channels i and i + n_pairs, of the first 2 * n_pairs channels. */
+        void (*rope_half)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos,
+                          const float *sin, uint32_t n_pairs, bool round);
+
         /* y = x as ROW_FP8 holds it: quantised and dequantised; n a multiple of 32. A block of 32
          * with NaN or infinity becomes NaN. x and y may be the same. */
         void (*fp8_round)(const float *x, uint32_t n, float *y);

@@ -38,10 +38,10 @@ struct choices {
         void (*router)(void *userdata, uint32_t layer, uint64_t position, uint32_t n,
                        uint32_t *experts);
 
-        /* The n (of at most n_max) compressed rows that an index source selected, ascending.
-         * Returns the new n. */
-        uint32_t (*selection)(void *userdata, uint32_t layer, uint64_t position, uint32_t n_max,
-                              uint32_t n, uint32_t *rows);
+        /* The n (of at most n_max) compressed rows that an index source selected, or blocks that a
+         * group of heads did (slot = the group, else 0), ascending. Returns the new n. */
+        uint32_t (*selection)(void *userdata, uint32_t layer, uint64_t position, uint32_t slot,
+                              uint32_t n_max, uint32_t n, uint32_t *rows);
 
         /* n values about to be quantised. What is written here is quantised in their stead: values
          * that are quantised already stay what they are. */

@@ -174,9 +174,9 @@ static void offer_selection(const struct select_job *job, uint32_t r) {
         struct workspace *ws = job->step->ws;
         uint32_t topk = e->config.index_topk;
         if (e->choices && e->choices->selection)
-                ws->n_selected[r] = e->choices->selection(e->choices->userdata, job->layer,
-                                                          ws->position[r], topk, ws->n_selected[r],
-                                                          ws->selected + (size_t)r * topk);
+                ws->n_selected[r] = e->choices->selection(
+                        e->choices->userdata, job->layer, ws->position[r], 0, topk,
+                        ws->n_selected[r], ws->selected + (size_t)r * topk);
 }
 
 static void select_in_candidates(const struct select_job *job, uint32_t r,

@@ -32,8 +32,9 @@ struct error;
 /* How a layer attends: attention.h has the operations of each. */
 enum attention_kind {
         ATTENTION_CSA2, /* V4.1: a window, and rows selected from a layer that may be another */
+        ATTENTION_NSA,  /* entries that stand for many tokens, blocks that they choose, a window */
 };
-#define N_ATTENTION_KINDS (ATTENTION_CSA2 + 1)
+#define N_ATTENTION_KINDS (ATTENTION_NSA + 1)
 
 enum feed_forward {
         FEED_FORWARD_EXPERTS, /* routed experts and shared ones */
@@ -78,6 +79,16 @@ struct rope_config {
         struct yarn_config yarn;
 };
 
+/* Native sparse attention; sizes in tokens. */
+struct nsa_config {
+        uint32_t block_size, n_blocks; /* of selected blocks, the always taken included, */
+        uint32_t n_first, n_last;      /* which are these */
+        uint32_t compress_block, compress_stride; /* of an entry; from one entry to the next */
+        uint32_t compress_dim; /* inner width of the learned compression, 0: the mean */
+        uint32_t value_dim;    /* of a head; keys have head_dim */
+        bool separate;         /* branches have keys and values of their own */
+};
+
 struct model_config {
         char architecture[64]; /* model_type */
 
@@ -94,6 +105,8 @@ struct model_config {
         uint32_t index_n_heads, index_head_dim, index_topk; /* topk 0: nothing is selected */
         int candidate_layer;                                /* -1 = no candidate rule */
         uint32_t candidate_blocks, candidate_block_size;
+
+        struct nsa_config nsa;
 
         uint32_t dense_dim; /* of dense feed-forward layers */
         uint32_t n_experts, n_experts_per_token, expert_dim, n_shared_experts; /* 0: no experts */

@@ -7,6 +7,7 @@
 
 #include "engine/backend.h"
 #include "engine/model_config.h"
+#include "engine/nsa_buffers.h"
 
 struct checkpoint;
 struct error;
@@ -28,6 +29,22 @@ struct engram_weights {
         const uint8_t *codes, *scales;
         struct matrix wkv;                   /* [(hc + 1) D][n_rows head_dim] */
         const uint16_t *q_weight, *k_weight; /* [hc][D] BF16 */
+};
+
+/* Of native sparse attention. A branch's keys and values; where branches share them, the first. */
+struct nsa_source {
+        struct matrix k, v;
+};
+
+struct nsa_compression {
+        const uint16_t *position; /* [compress_block][key or value] BF16, added to the tokens */
+        struct matrix up, down;
+};
+
+struct nsa_weights {
+        struct matrix q, gate, o; /* gate: [n_heads][branches], one head's beside each other */
+        struct nsa_source source[N_NSA_BRANCHES];
+        struct nsa_compression key_compression, value_compression;
 };
 
 struct layer_weights {
@@ -54,6 +71,7 @@ struct layer_weights {
         struct mlp_weights *experts; /* [experts], owned by `weights` */
 
         struct engram_weights engram;
+        struct nsa_weights nsa;
 };
 
 /* Tensors of the files that the engine does not read: parts of the architecture that do not change

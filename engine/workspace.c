@@ -171,6 +171,8 @@ struct workspace *workspace_free(struct workspace *workspace) {
                 free(workspace->worker[i].blocks);
                 free(workspace->worker[i].order);
                 free(workspace->worker[i].list);
+                free(workspace->worker[i].nsa.entries);
+                free(workspace->worker[i].nsa.attend);
         }
         free(workspace->window_keys);
         free(workspace->worker);
@@ -179,7 +181,7 @@ struct workspace *workspace_free(struct workspace *workspace) {
         return NULL;
 }
 
-static int regrow(void *pointer, size_t n, size_t bytes) {
+int workspace_regrow(void *pointer, size_t n, size_t bytes) {
         void **p = pointer;
         free(*p); /* contents live within one step only */
         *p = calloc(n, bytes);
@@ -194,25 +196,30 @@ int workspace_grow(struct workspace *ws, const struct engine *engine, uint32_t n
                 ws->n_keys_max = 0;
                 for (unsigned i = 0; r == 0 && i < ws->n_workers; i++) {
                         struct worker_scratch *w = &ws->worker[i];
-                        r = regrow(&w->scores, (size_t)INDEX_ROWS_TILE * n, sizeof(float));
+                        r = workspace_regrow(&w->scores, (size_t)INDEX_ROWS_TILE * n,
+                                             sizeof(float));
                         if (r == 0)
-                                r = regrow(&w->blocks, n, sizeof(float));
+                                r = workspace_regrow(&w->blocks, n, sizeof(float));
                         if (r == 0)
-                                r = regrow(&w->order, n, sizeof(uint64_t));
+                                r = workspace_regrow(&w->order, n, sizeof(uint64_t));
                         if (r == 0)
-                                r = regrow(&w->list, n, sizeof(uint32_t));
+                                r = workspace_regrow(&w->list, n, sizeof(uint32_t));
                 }
                 if (r < 0)
                         return r;
                 ws->n_keys_max = n;
         }
-        if (n_window_rows > ws->window_keys_max) {
+        for (unsigned kind = 0; r == 0 && kind < N_ATTENTION_KINDS; kind++)
+                if (attention_in_use(&engine->config, kind) && attention_operations(kind)->grow)
+                        r = attention_operations(kind)->grow(ws, engine, n_keys);
+        if (r == 0 && n_window_rows > ws->window_keys_max) {
                 ws->window_keys_max = 0;
-                r = regrow(&ws->window_keys, n_window_rows * engine->frontier_layout.window_values,
-                           sizeof(float));
+                r = workspace_regrow(&ws->window_keys,
+                                     n_window_rows * engine->frontier_layout.window_values,
+                                     sizeof(float));
                 if (r < 0)
                         return r;
                 ws->window_keys_max = n_window_rows;
         }
-        return 0;
+        return r;
 }

@@ -11,6 +11,7 @@
 
 #include "engine/kv_slot.h"
 #include "engine/model_config.h"
+#include "engine/nsa_buffers.h"
 
 struct engine;
 
@@ -24,6 +25,7 @@ struct worker_scratch {
         float *blocks;         /* [n_keys_max] best score per candidate block */
         uint64_t *order;       /* [n_keys_max] */
         uint32_t *list;        /* [n_keys_max] key numbers of the candidate blocks */
+        struct nsa_scratch nsa;
 };
 
 /* One Engram table's rows of the step in flight. E = R * rows per token. */
@@ -64,6 +66,8 @@ struct workspace {
         uint32_t *n_attended;              /* [R parts] rows of a part that are done */
         uint32_t *candidate, *n_candidate; /* [R][candidate_blocks], [R] */
 
+        struct nsa_buffers nsa;
+
         float *router;        /* [R][experts] */
         float *router_biased; /* [experts] scores plus bias of one row */
         uint64_t *router_order;
@@ -102,6 +106,10 @@ int workspace_new(const struct engine *engine, struct workspace **ret); /* 0 or 
  * engine it takes config, frontier_layout, hash.n_rows, engram_tables' row sizes and rows_max. */
 uint64_t workspace_measure(const struct engine *engine);
 struct workspace *workspace_free(struct workspace *workspace);
+
+/* *pointer anew, with room for n times `bytes`, zeroed; what was in it is lost. 0 or -ENOMEM, and
+ * then it is NULL. For buffers that grow with the context: their contents live within one step. */
+int workspace_regrow(void *pointer, size_t n, size_t bytes);
 
 /* Room for n_keys index keys per row and n_window_rows unpacked window rows in all. 0 or -ENOMEM.
  */

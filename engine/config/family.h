@@ -14,6 +14,7 @@ struct config_family {
 };
 
 extern const struct config_family config_deepseek_v41;
+extern const struct config_family config_nsa;
 
 /* No sources, no Engram, one residual stream, no groups of experts, no clamp. */
 void config_defaults(struct model_config *ret);

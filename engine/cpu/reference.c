@@ -99,6 +99,18 @@ void reference_hadamard(float *x, uint32_t n_vectors, uint32_t dim, bool round) 
         }
 }
 
+void reference_rope_half(float *x, uint32_t n_vectors, uint32_t dim, const float *cos,
+                         const float *sin, uint32_t n_pairs, bool round) {
+        for (uint32_t v = 0; v < n_vectors; v++) {
+                float *first = x + (size_t)v * dim, *second = first + n_pairs;
+                for (uint32_t i = 0; i < n_pairs; i++) {
+                        float a = first[i], b = second[i];
+                        first[i] = rounded(a * cos[i] - b * sin[i], round);
+                        second[i] = rounded(b * cos[i] + a * sin[i], round);
+                }
+        }
+}
+
 static void fp8_round(const float *x, uint32_t n, float *y) {
         uint8_t row[FP8_BLOCK + 1];
         for (uint32_t i = 0; i < n; i += FP8_BLOCK) {
@@ -371,6 +383,7 @@ const struct backend backend_reference = {
         .matmul_transposed = matmul_transposed,
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .rope_half = reference_rope_half,
         .hadamard = reference_hadamard,
         .fp8_round = fp8_round,
         .row_unpack = unpack_rows,

@@ -500,6 +500,7 @@ const struct backend VECTOR(backend) = {
         .matmul_transposed = VECTOR(matmul_transposed),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .rope_half = reference_rope_half,
         .hadamard = reference_hadamard,
         .fp8_round = fp8_round,
         .row_unpack = row_unpack_vector,

@@ -32,6 +32,7 @@ struct choices_file {
         size_t n_tensors;
         struct table table[LAYERS_MAX][TABLES];
         uint32_t ratio[LAYERS_MAX]; /* positions per compressed row */
+        uint32_t n_slots;           /* selections of a position, side by side in a row */
         uint64_t n_positions;
         struct choices hooks;
 
@@ -74,15 +75,16 @@ static void on_router(void *userdata, uint32_t layer, uint64_t position, uint32_
         count(file, position, same);
 }
 
-static uint32_t on_selection(void *userdata, uint32_t layer, uint64_t position, uint32_t n_max,
-                             uint32_t n, uint32_t *rows) {
+static uint32_t on_selection(void *userdata, uint32_t layer, uint64_t position, uint32_t slot,
+                             uint32_t n_max, uint32_t n, uint32_t *rows) {
         struct choices_file *file = userdata;
         const float *row = table_row(file, layer, TABLE_TOPK, position);
         if (!row)
                 return n;
-        uint64_t width = file->table[layer][TABLE_TOPK].width;
+        uint64_t width = file->table[layer][TABLE_TOPK].width / file->n_slots;
         uint32_t n_file = 0;
         bool same = true;
+        row += slot * width;
         for (; n_file < width && n_file < n_max && row[n_file] >= 0; n_file++) {
                 same = same && n_file < n && rows[n_file] == (uint32_t)row[n_file];
                 if (file->force)
@@ -223,20 +225,40 @@ static bool numbers_fit(const float *row, uint64_t n, uint64_t limit, bool padde
         return true;
 }
 
+/* Selections that each position makes in a layer. */
+static uint32_t selections(const struct model_config *c) {
+        return c->layer[0].attention == ATTENTION_NSA ? c->n_kv_heads : 1;
+}
+
+/* What position p can select from: blocks of tokens, or rows that are complete. */
+static uint64_t selectable(const struct model_config *c, uint32_t layer, uint64_t p) {
+        return c->layer[layer].attention == ATTENTION_NSA
+                ? p / c->nsa.block_size + 1
+                : (p + 1) / c->layer[layer].compress_ratio;
+}
+
+static bool selections_fit(const struct table *t, const struct model_config *c, uint32_t layer,
+                           uint64_t n_positions) {
+        uint64_t slots = selections(c), width = t->width / slots;
+        if (c->layer[layer].compress_ratio == 0 || t->width % slots != 0)
+                return false;
+        for (uint64_t p = 0; p < t->n_rows && p < n_positions; p++)
+                for (uint64_t slot = 0; slot < slots; slot++)
+                        if (!numbers_fit(t->data + p * t->width + slot * width, width,
+                                         selectable(c, layer, p), true))
+                                return false;
+        return true;
+}
+
 static bool table_fits(const struct table *t, const struct model_config *c, uint32_t layer,
                        unsigned table, uint64_t n_positions) {
-        bool router = table == TABLE_ROUTER;
-        if (table != TABLE_TOPK && t->width != values_width(c, table))
+        if (table == TABLE_TOPK)
+                return selections_fit(t, c, layer, n_positions);
+        if (t->width != values_width(c, table))
                 return false;
-        if (!router && table != TABLE_TOPK)
-                return true;
-        if (!router && c->layer[layer].compress_ratio == 0)
-                return false;
-        for (uint64_t p = 0; p < t->n_rows && p < n_positions; p++) {
-                uint64_t limit = router ? c->n_experts : (p + 1) / c->layer[layer].compress_ratio;
-                if (!numbers_fit(t->data + p * t->width, t->width, limit, !router))
+        for (uint64_t p = 0; table == TABLE_ROUTER && p < t->n_rows && p < n_positions; p++)
+                if (!numbers_fit(t->data + p * t->width, t->width, c->n_experts, false))
                         return false;
-        }
         return true;
 }
 
@@ -250,6 +272,7 @@ int choices_file_prepare(struct choices_file *file, const struct model_config *c
                                 return error_set(err, -EINVAL,
                                                  "%s: layers.%u.%s does not fit the model",
                                                  file->path, l, table_name(i));
+        file->n_slots = selections(config);
         for (uint32_t l = 0; l < config->n_layers; l++)
                 file->ratio[l] = config->layer[l].compress_ratio;
         free(file->differ);

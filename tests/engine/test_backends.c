@@ -238,6 +238,26 @@ static void unpacking_is_the_same_for_all_codes(void **state) {
         }
 }
 
+/* Pairs of halves, laid side by side, are the interleaved pairs. */
+static void both_orders_of_channels_turn_alike(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t pairs = draw(1, 40), dim = 2 * pairs + draw(0, 9);
+                float *x = random_floats(&seed, dim, 2), *y = calloc(dim, sizeof(float));
+                float *cos = random_floats(&seed, pairs, 1), *sin = random_floats(&seed, pairs, 1);
+                memcpy(y, x + 2 * (size_t)pairs, (dim - 2 * pairs) * sizeof(float));
+                float *tail = y + dim - 2 * pairs;
+                for (uint32_t k = 0; k < 2 * pairs; k++)
+                        tail[k % pairs * 2 + k / pairs] = x[k];
+                fast->rope_half(x, 1, dim, cos, sin, pairs, i % 2);
+                fast->rope(y, 1, dim, cos, sin, pairs, false, i % 2);
+                for (uint32_t k = 0; k < 2 * pairs; k++)
+                        assert_true(tail[k % pairs * 2 + k / pairs] == x[k]);
+                assert_same(y, x + 2 * (size_t)pairs, dim - 2 * pairs);
+                free(x), free(y), free(cos), free(sin);
+        }
+}
+
 static void attention_is_the_same(void **state) {
         (void)state;
         for (int i = 0; i < ROUNDS; i++) {
@@ -460,6 +480,7 @@ int main(void) {
                 cmocka_unit_test(quantising_inputs_is_the_same),
                 cmocka_unit_test(rmsnorm_is_the_same),
                 cmocka_unit_test(unpacking_is_the_same_for_all_codes),
+                cmocka_unit_test(both_orders_of_channels_turn_alike),
                 cmocka_unit_test(attention_is_the_same),
                 cmocka_unit_test(group_attention_is_the_same),
                 cmocka_unit_test(index_scores_are_the_same),

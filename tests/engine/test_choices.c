@@ -44,8 +44,9 @@ static void on_router(void *userdata, uint32_t layer, uint64_t position, uint32_
         memcpy(seen->replay ? experts : ours, seen->replay ? ours : experts, n * sizeof(*experts));
 }
 
-static uint32_t on_selection(void *userdata, uint32_t layer, uint64_t position, uint32_t n_max,
-                             uint32_t n, uint32_t *rows) {
+static uint32_t on_selection(void *userdata, uint32_t layer, uint64_t position, uint32_t slot,
+                             uint32_t n_max, uint32_t n, uint32_t *rows) {
+        assert_int_equal(slot, 0);
         struct seen *seen = userdata;
         uint32_t *ours = seen->rows[layer][position];
         assert_int_equal(n_max, 8);
