@@ -10,8 +10,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "engine/attention.h"
+#include "engine/feed_forward.h"
 #include "engine/kv_room.h"
 #include "engine/numerics.h"
+#include "engine/residual.h"
 
 /* Everything that can be refused is refused here, before anything changes. */
 static int check_parts(const struct engine *e, const struct batch_part *parts, size_t n_parts,
@@ -71,8 +73,7 @@ static int make_room(struct engine *e, const struct batch_part *parts, size_t n_
         return 0;
 }
 
-/* Rows, their positions and rotations; the embedding fills every residual stream; the first mix
- * takes stream 0. */
+/* Rows, their positions, rotations and embeddings. */
 static void start_rows(struct step *step) {
         struct engine *e = step->engine;
         struct workspace *ws = step->ws;
@@ -86,54 +87,34 @@ static void start_rows(struct step *step) {
                 for (uint32_t i = 0; i < part->n; i++, r++) {
                         const uint16_t *embed =
                                 (const uint16_t *)e->weights.embed.data + part->ids[i] * d;
-                        float *h = ws->h + r * c->hc * d;
                         ws->part[r] = (uint32_t)p;
                         ws->position[r] = sequence_header(part->sequence)->position + i;
-                        for (unsigned kind = 0; kind < N_ROPE_KINDS && c->rope[kind].theta > 0;
-                             kind++)
-                                rope_table(e->rope.frequency[kind], pairs, ws->position[r],
-                                           ws->cos[kind] + (size_t)r * pairs,
-                                           ws->sin[kind] + (size_t)r * pairs);
+                        for (unsigned kind = 0; kind < N_ROPE_KINDS; kind++)
+                                if (c->rope[kind].theta > 0)
+                                        rope_table(e->rope.frequency[kind], pairs, ws->position[r],
+                                                   ws->cos[kind] + (size_t)r * pairs,
+                                                   ws->sin[kind] + (size_t)r * pairs);
                         for (size_t k = 0; k < d; k++)
-                                h[k] = bf16_to_float(embed[k]);
-                        for (uint32_t j = 1; j < c->hc; j++)
-                                memcpy(h + j * d, h, d * sizeof(float));
-                        for (uint32_t j = 0; j < c->hc; j++)
-                                ws->pre[r * c->hc + j] = j == 0 ? 1.0f : 0.0f;
+                                ws->x[r * d + k] = bf16_to_float(embed[k]);
                 }
         }
+        residual_operations(c->residual)->start(step);
 }
 
-/* x = norm(collapse(h)); the sublayer makes y of x; h = expand(h, y). The collapse uses the mix of
- * the sublayer before, post and comb are this sublayer's own (single-pass mHC). */
+/* The streams to a sublayer's normed input, and its output back to them. */
 static void sublayer(struct step *step, uint32_t layer, const struct hc_weights *hc,
                      const uint16_t *norm, void (*compute)(struct step *step, uint32_t layer)) {
         struct engine *e = step->engine;
-        struct workspace *ws = step->ws;
-        const struct model_config *c = &e->config;
-        size_t d = c->hidden_size, streams = c->hc * d;
-        struct hc_mixes mixes = { c->hc,           c->hc_sinkhorn_iters,
-                                  c->rms_norm_eps, c->hc_eps,
-                                  hc->base,        hc->scale };
+        const struct residual_operations *residual = residual_operations(e->config.residual);
+        uint32_t d = e->config.hidden_size;
 
-        linear(step, &hc->fn, ws->h, step->n_rows, ws->fx, false);
+        residual->enter(step, hc);
         for (uint32_t r = 0; r < step->n_rows; r++) {
-                float *x = ws->x + r * d;
-                e->backend->hc_mixes(&mixes, ws->fx + (size_t)r * hc->fn.n, ws->h + r * streams,
-                                     (uint32_t)streams, ws->next_pre + r * c->hc,
-                                     ws->post + r * c->hc, ws->comb + r * c->hc * c->hc);
-                e->backend->hc_collapse(ws->h + r * streams, ws->pre + r * c->hc, c->hc,
-                                        (uint32_t)d, e->round, x);
-                e->backend->rmsnorm(x, norm, (uint32_t)d, c->rms_norm_eps, e->round, x);
+                float *x = step->ws->x + (size_t)r * d;
+                e->backend->rmsnorm(x, norm, d, e->config.rms_norm_eps, e->round, x);
         }
         compute(step, layer);
-        for (uint32_t r = 0; r < step->n_rows; r++)
-                e->backend->hc_expand(ws->h + r * streams, ws->y + r * d, ws->post + r * c->hc,
-                                      ws->comb + r * c->hc * c->hc, c->hc, (uint32_t)d, e->round);
-
-        float *used = ws->pre;
-        ws->pre = ws->next_pre;
-        ws->next_pre = used;
+        residual->leave(step, hc);
 }
 
 static int not_finite(const struct step *step, uint32_t row, const char *place, uint32_t layer,
@@ -166,7 +147,7 @@ static int write_logits(struct step *step, struct error *err) {
         struct engine *e = step->engine;
         struct workspace *ws = step->ws;
         const struct model_config *c = &e->config;
-        size_t d = c->hidden_size, streams = c->hc * d;
+        size_t d = c->hidden_size;
 
         for (size_t p = 0; p < step->n_parts; p++) {
                 const struct batch_part *part = &step->parts[p];
@@ -174,8 +155,7 @@ static int write_logits(struct step *step, struct error *err) {
                 for (uint32_t i = 0; i < part->n_logits; i++) {
                         uint32_t r = first + i;
                         float *x = ws->x + i * d;
-                        e->backend->hc_collapse(ws->h + r * streams, ws->pre + r * c->hc, c->hc,
-                                                (uint32_t)d, e->round, x);
+                        residual_operations(c->residual)->end(step, r, x);
                         e->backend->rmsnorm(x, e->weights.norm, (uint32_t)d, c->rms_norm_eps,
                                             e->round, x);
                 }
@@ -215,7 +195,7 @@ static int run_layers(struct step *step, struct error *err) {
                         return r;
                 sublayer(step, l, &w->hc_attn, w->attn_norm,
                          attention_operations(e->config.layer[l].attention)->compute);
-                sublayer(step, l, &w->hc_ffn, w->ffn_norm, moe_layer);
+                sublayer(step, l, &w->hc_ffn, w->ffn_norm, feed_forward_layer);
                 r = check_finite(step, l, err);
                 if (r < 0)
                         return r;

@@ -40,9 +40,6 @@ void linear(struct step *step, const struct matrix *w, const float *x, uint32_t 
 void linear_grouped(struct step *step, const struct matrix *w, uint32_t n_groups, const float *x,
                     uint32_t n_rows, float *y, bool round);
 
-/* Normed input ws->x to output ws->y, for all rows. */
-void moe_layer(struct step *step, uint32_t layer);
-
 /* Asks for the Engram rows of all layers; after that either every layer runs or engram_abandon() is
  * called, which waits until nothing is written to the staging buffers any more. */
 void engram_request(struct step *step);

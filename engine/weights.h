@@ -67,6 +67,7 @@ struct layer_weights {
 
         struct matrix router; /* [experts][D] */
         const float *router_bias;
+        struct mlp_weights dense; /* in place of router and experts */
         struct mlp_weights shared;
         struct mlp_weights *experts; /* [experts], owned by `weights` */
 

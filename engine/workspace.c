@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #include "engine/attention.h"
+#include "engine/feed_forward.h"
 #include "engine/indexer.h"
 #include "engine/pool.h"
+#include "engine/residual.h"
 #include "engine/step.h"
 
 #define ALIGNMENT 64 /* a cache line, a vector */
@@ -55,16 +57,6 @@ static void row_buffers(struct workspace *ws, const struct model_config *c, size
         }
 }
 
-static void residual_buffers(struct workspace *ws, const struct model_config *c, size_t rows) {
-        size_t hc = c->hc;
-        ws->h = ROOM(ws, rows * hc * c->hidden_size, float);
-        ws->pre = ROOM(ws, rows * hc, float);
-        ws->next_pre = ROOM(ws, rows * hc, float);
-        ws->post = ROOM(ws, rows * hc, float);
-        ws->comb = ROOM(ws, rows * hc * hc, float);
-        ws->fx = ROOM(ws, rows * (2 * hc + hc * hc), float);
-}
-
 static void engram_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
         const struct model_config *c = &e->config;
         size_t packed = e->engram_tables.code_bytes + e->engram_tables.scale_bytes,
@@ -82,32 +74,14 @@ static void engram_buffers(struct workspace *ws, const struct engine *e, size_t 
         }
 }
 
-static void mlp_buffers(struct workspace *ws, const struct engine *e, size_t rows) {
-        const struct model_config *c = &e->config;
-        size_t f = (size_t)c->expert_dim * (c->n_shared_experts > 1 ? c->n_shared_experts : 1);
-        ws->router = ROOM(ws, rows * c->n_experts, float);
-        ws->router_biased = ROOM(ws, c->n_experts, float);
-        ws->router_order = ROOM(ws, c->n_experts, uint64_t);
-        ws->expert = ROOM(ws, rows * c->n_experts_per_token, uint32_t);
-        ws->expert_weight = ROOM(ws, rows * c->n_experts_per_token, float);
-        ws->expert_rows = ROOM(ws, rows, uint32_t);
-        ws->expert_row_weight = ROOM(ws, rows, float);
-        ws->expert_x = ROOM(ws, rows * c->hidden_size, float);
-        ws->expert_y = ROOM(ws, rows * c->hidden_size, float);
-        ws->gate = ROOM(ws, rows * f, float);
-        ws->up = ROOM(ws, rows * f, float);
-}
-
 static struct scratch_needs find_needs(const struct engine *e) {
         const struct model_config *c = &e->config;
         struct scratch_needs needs = { 0 };
         for (unsigned kind = 0; kind < N_ATTENTION_KINDS; kind++)
                 if (attention_in_use(c, kind))
                         attention_operations(kind)->scratch(c, &needs);
-        scratch_at_least(&needs.input, (size_t)c->hc * c->hidden_size);
-        scratch_at_least(&needs.input,
-                         (size_t)c->expert_dim *
-                                 (c->n_shared_experts > 1 ? c->n_shared_experts : 1));
+        residual_scratch(c, &needs);
+        feed_forward_scratch(c, &needs);
         if (c->n_engram_layers > 0)
                 scratch_at_least(&needs.input, (size_t)e->hash.n_rows * c->engram_head_dim);
         return needs;
@@ -132,7 +106,7 @@ static int buffers(struct workspace *ws, const struct engine *e) {
         for (unsigned kind = 0; kind < N_ATTENTION_KINDS; kind++)
                 if (attention_in_use(c, kind))
                         attention_operations(kind)->buffers(ws, e, rows);
-        mlp_buffers(ws, e, rows);
+        feed_forward_buffers(ws, c, rows);
         if (c->n_engram_layers > 0)
                 engram_buffers(ws, e, rows);
         worker_buffers(ws, e);

@@ -104,13 +104,12 @@ MUTATIONS = [
     # Streams
     ("comb transposed", "engine/cpu/reference.c",
      "fmaf(comb[j * hc + k],", "fmaf(comb[k * hc + j],"),
-    ("collapse with the sublayer's own pre", "engine/step.c",
-     "ws->pre + r * c->hc, c->hc,\n                                        (uint32_t)d, e->round, x);\n"
-     "                e->backend->rmsnorm(x, norm,",
-     "ws->next_pre + r * c->hc, c->hc,\n                                        (uint32_t)d, e->round, x);\n"
-     "                e->backend->rmsnorm(x, norm,"),
-    ("first mix over all streams", "engine/step.c",
-     "j == 0 ? 1.0f : 0.0f;", "1.0f / (float)c->hc;"),
+    ("collapse with the sublayer's own pre", "engine/residual.c",
+     "                collapse(step, r, ws->x + r * d);",
+     "                e->backend->hc_collapse(ws->h + r * streams, ws->next_pre + r * c->hc, c->hc, (uint32_t)d,\n"
+     "                                        e->round, ws->x + r * d);"),
+    ("first mix over all streams", "engine/residual.c",
+     "j == 0 ? 1.0f : 0.0f;", "1.0f / (float)hc;"),
     ("post without its factor of 2", "engine/cpu/reference.c",
      "post[i] = 2.0f * math_sigmoid", "post[i] = math_sigmoid"),
     ("one Sinkhorn round less", "engine/cpu/reference.c",
@@ -121,11 +120,11 @@ MUTATIONS = [
      "return 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);", "return 1.0f / sqrtf(dot(x, x, n) / (float)n + 1e-6f);"),
 
     # Experts
-    ("bias in the weights", "engine/moe.c",
-     "weight[i] = score[expert[i]];", "weight[i] = biased[expert[i]];"),
+    ("bias in the weights", "engine/router.c",
+     "make_weights(c, score, expert,", "make_weights(c, ws->router_biased, expert,"),
     ("bias of images", "engine/weights.c",
      '"ffn.gate.bias", c->n_experts', '"ffn.gate.bias_vl", c->n_experts'),
-    ("routing weight after w2", "engine/moe.c",
+    ("routing weight after w2", "engine/feed_forward.c",
      "        linear(step, &w->down, linear_input(step, &w->down, ws->gate, n, ws->gate), n, y, e->round);",
      "        for (uint32_t i = 0; weight && i < n; i++)\n"
      "                for (uint32_t j = 0; j < f; j++)\n"
@@ -136,7 +135,7 @@ MUTATIONS = [
      "                        y[(size_t)i * w->down.n + j] *= weight[i];"),
     ("gate cut off on both sides", "engine/cpu/reference.c",
      "float g = gate[i] > limit ? limit : gate[i];", "float g = gate[i] > limit ? limit : gate[i] < -limit ? -limit : gate[i];"),
-    ("weights not scaled", "engine/moe.c",
+    ("weights not scaled", "engine/router.c",
      "c->norm_topk_prob ? c->routed_scaling /", "c->norm_topk_prob ? 1.0f /"),
     ("shared expert dropped", "engine/moe.c",
      "        e->backend->add(ws->y, ws->expert_y, (uint32_t)(step->n_rows * d), e->round);", ""),
@@ -149,13 +148,11 @@ MUTATIONS = [
     ("nibbles of expert weights swapped", "engine/cpu/reference.c",
      "return e2m1_decode(bytes[i / 2] >> (i % 2 * 4) & 15)", "return e2m1_decode(bytes[i / 2] >> ((i + 1) % 2 * 4) & 15)"),
     ("scale of the tile below", "engine/matrix.h",
-     "(w->format == WEIGHT_FP8 ? row / WEIGHT_BLOCK : row)",
-     "(w->format == WEIGHT_FP8 ? (row / WEIGHT_BLOCK + 1) % ((w->n + WEIGHT_BLOCK - 1) / WEIGHT_BLOCK) : row)"),
+     "(matrix_is_fp8(w) ? (w->tile_row + row) / w->tile : row)",
+     "(matrix_is_fp8(w) ? ((w->tile_row + row) / w->tile + 1) % ((w->n + w->tile - 1) / w->tile) : row)"),
     ("tile scales transposed", "engine/cpu/reference.c",
-     "                return e4m3_decode(bytes[i]) *\n"
-     "                        ue8m0_decode(matrix_row_scales(w, row)[i / WEIGHT_BLOCK]);",
-     "                return e4m3_decode(bytes[i]) *\n"
-     "                        ue8m0_decode(w->scales[i / WEIGHT_BLOCK * (w->n / WEIGHT_BLOCK) + row / WEIGHT_BLOCK]);"),
+     "ue8m0_decode(matrix_row_scales(w, row)[i / w->tile]);",
+     "ue8m0_decode(((const uint8_t *)w->scales)[i / w->tile * (w->n / w->tile) + row / w->tile]);"),
     ("the FP4 code for 4 read as 5", "engine/formats.c",
      "{ 0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 4.0f, 6.0f }", "{ 0.0f, 0.5f, 1.0f, 1.5f, 2.0f, 3.0f, 5.0f, 6.0f }"),
 
@@ -175,9 +172,7 @@ MUTATIONS = [
      "ue8m0_decode(scales[d / FP8_BLOCK]);", "ue8m0_decode(scales[0] / 2 + 63);"),
 
     # Head
-    ("head's mix over all streams alike", "engine/step.c",
-     "ws->pre + r * c->hc, c->hc,\n                                                (uint32_t)d, e->round, x);\n"
-     "                        e->backend->rmsnorm(x, e->weights.norm,",
-     "ws->post + r * c->hc, c->hc,\n                                                (uint32_t)d, e->round, x);\n"
-     "                        e->backend->rmsnorm(x, e->weights.norm,"),
+    ("head's mix over all streams alike", "engine/residual.c",
+     "        .leave = leave_single_pass,\n        .end = collapse,",
+     "        .leave = leave_single_pass,\n        .end = end_plain,"),
 ]
