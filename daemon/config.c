@@ -55,6 +55,8 @@ static const struct key keys[] = {
         /* 1,024: more than any machine's CPUs that one socket pair has; bounds the thread pool. */
         { "engine", "threads", KIND_UNSIGNED, FIELD(n_threads), 0, 1024, NULL },
         { "engine", "running", KIND_UNSIGNED, FIELD(n_running_max), 1, RUNNING_MAX, NULL },
+        { "engine", "prefill_budget_ms", KIND_UNSIGNED, FIELD(prefill_budget_ms), 1,
+          PREFILL_BUDGET_MS_MAX, NULL },
         { "memory", "device_kv", KIND_SIZE, FIELD(device_kv), 0, 0, NULL },
         { "memory", "hot_rows", KIND_UNSIGNED, FIELD(hot_rows), 1, HOT_ROWS_MAX, NULL },
         { "memory", "host_kv", KIND_SIZE, FIELD(host_kv), 0, 0, NULL },
@@ -208,6 +210,7 @@ int config_init(struct config *ret, struct error *err) {
                 .backend = BACKEND_AUTO,
                 .compute = COMPUTE_BF16,
                 .n_running_max = RUNNING_DEFAULT,
+                .prefill_budget_ms = PREFILL_BUDGET_MS_DEFAULT,
                 .device_kv = DEVICE_KV_DEFAULT,
                 .hot_rows = HOT_ROWS_DEFAULT,
                 .host_kv = HOST_KV_DEFAULT,

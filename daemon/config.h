@@ -23,7 +23,8 @@ struct config {
         enum compute compute;
         unsigned n_threads; /* 0 = one per online CPU */
         unsigned n_running_max;
-        uint64_t device_kv; /* bytes for KV on the device; 0 = no bound */
+        unsigned prefill_budget_ms; /* of one step */
+        uint64_t device_kv;         /* bytes for KV on the device; 0 = no bound */
         unsigned hot_rows;
         uint64_t host_kv, disk_kv;        /* bytes for kept KV; 0 = none */
         unsigned user_kv;                 /* percent of these for one user */

@@ -149,6 +149,7 @@ static int load(struct engine_thread *thread, struct error *err) {
                 .engine = engine,
                 .keeper = keeper,
                 .n_running_max = thread->options.n_running_max,
+                .prefill_budget_ms = thread->options.prefill_budget_ms,
                 .plan = plan,
                 .give_back = give_back,
                 .userdata = thread,

@@ -23,6 +23,7 @@ struct engine_thread_options {
         struct engine_options
                 engine; /* strings outlive the thread; progress and userdata are set by us */
         unsigned n_running_max;
+        unsigned prefill_budget_ms;   /* of one step */
         struct keeper_options keeper; /* likewise; notify, context and parked_bytes are ours */
         struct engram_options engram; /* likewise; progress and userdata are ours */
         void (*notify)(

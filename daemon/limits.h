@@ -40,9 +40,12 @@
  * the end of somebody's long answer. An editor has one or two under way. */
 #define INTERACTIVE_PLACES 4
 
-/* Time for prefills in one step: what a stream of tokens may be delayed by the prompts of others.
- * 50 ms are 20 tokens a second at the worst, faster than one reads. */
-#define PREFILL_BUDGET_MS 50.0
+/* Time for prefills in one step, configurable: what a stream of tokens may be delayed by the
+ * prompts of others. 50 ms are 20 tokens a second at the worst, faster than one reads. One chunk is
+ * always computed, so a millisecond means chunk by chunk; a second is as long as anybody will look
+ * at a text that does not go on. */
+#define PREFILL_BUDGET_MS_DEFAULT 50
+#define PREFILL_BUDGET_MS_MAX     1000
 
 /* Requests of one uid that are queued or running; bounds their prompts in memory. 64 connections
  * with two each. */

@@ -39,7 +39,7 @@ int runner_init(struct runner *runner) {
         runner->picks = calloc(n, sizeof(*runner->picks));
         runner->runnable = calloc(n, sizeof(struct request *));
         runner->parts = calloc(n, sizeof(*runner->parts));
-        schedule_init(&runner->schedule, PREFILL_BUDGET_MS);
+        schedule_init(&runner->schedule, runner->prefill_budget_ms);
         int r = sampler_new((uint32_t)vocab, &runner->sampler);
         /* A tenth of a second with a vocabulary of 128,000: now, and not while others wait. */
         if (r == 0)

@@ -36,6 +36,7 @@ struct runner {
         struct engine *engine; /* borrowed */
         struct keeper *keeper; /* borrowed; NULL: nothing is kept of what is computed */
         unsigned n_running_max;
+        double prefill_budget_ms; /* of one step */
         struct memory_plan plan;
         struct sampler *sampler;
         struct mask_trie *vocabulary; /* of the tokenizer, for requests with a grammar */
@@ -74,8 +75,8 @@ unsigned runner_places_max(const struct runner *runner);
 /* What the scheduler is to know of a request. */
 struct schedule_item runner_item(const struct request *request);
 
-/* `runner` is zeroed but for engine, keeper, n_running_max, plan, give_back and userdata. 0 or
- * -ENOMEM. */
+/* `runner` is zeroed but for engine, keeper, n_running_max, prefill_budget_ms, plan, give_back and
+ * userdata. 0 or -ENOMEM. */
 int runner_init(struct runner *runner);
 void runner_deinit(struct runner *runner); /* gives every request back unanswered */
 

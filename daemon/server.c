@@ -402,6 +402,7 @@ static int start_engine(struct server *server, struct error *err) {
                         .hot_rows = server->config.hot_rows,
                 },
                 .n_running_max = server->config.n_running_max,
+                .prefill_budget_ms = server->config.prefill_budget_ms,
                 .keeper = {
                         .model_dir = server->config.model_dir,
                         .state_dir = server->config.state_dir,

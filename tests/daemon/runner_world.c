@@ -30,6 +30,7 @@ void world_init(struct world *world, struct engine *engine, struct keeper *keepe
                 .engine = engine,
                 .keeper = keeper,
                 .n_running_max = 4,
+                .prefill_budget_ms = PREFILL_BUDGET_MS_DEFAULT,
                 .plan = *plan,
                 .give_back = take_back,
                 .userdata = world,

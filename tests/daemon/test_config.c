@@ -48,6 +48,7 @@ static void every_key_is_read(void **state) {
         const char *text =
                 "[model]\npath = /srv/model\n"
                 "[engine]\nbackend = cpu\ncompute = f32\nthreads = 3\nrunning = 7\n"
+                "prefill_budget_ms = 20\n"
                 "[memory]\ndevice_kv = 3M\nhot_rows = 9\nuser_kv = 40\ndisk_writes_per_day = 2G\n"
                 "[server]\nsocket = /tmp/s.sock\nstate = /tmp/state\nconnections_per_uid = 5\n"
                 "drain_timeout_s = 9\nlog_level = debug\n";
@@ -57,6 +58,7 @@ static void every_key_is_read(void **state) {
         assert_int_equal(config.compute, COMPUTE_F32);
         assert_int_equal(config.n_threads, 3);
         assert_int_equal(config.n_running_max, 7);
+        assert_int_equal(config.prefill_budget_ms, 20);
         assert_int_equal(config.device_kv, 3 << 20);
         assert_int_equal(config.hot_rows, 9);
         assert_int_equal(config.user_kv, 40);
@@ -84,7 +86,7 @@ static void the_installed_example_is_legal(void **state) {
         struct config config;
         struct error err = { 0 };
         assert_int_equal(read_text(text, &config, &err), 0);
-        assert_int_equal(n_keys, 18);
+        assert_int_equal(n_keys, 19);
         assert_int_equal(config.n_running_max, 32);
 }
 
@@ -105,6 +107,8 @@ static void mistakes_are_named_with_line_and_key(void **state) {
         refuses("[memory]\nuser_kv = 0\n", "user_kv: '0' is not a number from 1 to 100");
         refuses("[memory]\nhost_kv = 1X\n", "host_kv: '1X' is not a size such as 0, 512M or 16G");
         refuses("[engine]\nrunning = 0\n", "running: '0' is not a number from 1 to");
+        refuses("[engine]\nprefill_budget_ms = 0\n",
+                "prefill_budget_ms: '0' is not a number from 1 to 1000");
         refuses("[engine]\nbackend = fast\n",
                 "backend: 'fast' is not one of: auto, cpu, reference");
         refuses("[engine]\nbackend = cuda\n", "built without CUDA");

@@ -220,6 +220,7 @@ static int life_begin(const char *model_dir, const char *folder) {
                 .engine = replay.machine.engine,
                 .keeper = replay.machine.keeper,
                 .n_running_max = random_between(random, 1, 16),
+                .prefill_budget_ms = PREFILL_BUDGET_MS_DEFAULT,
                 .plan = { .device_bytes = options.device_kv_bytes,
                           .host_bytes = options.host_lives,
                           .context = CONVERSATION_TOKENS_MAX },
