@@ -26,6 +26,10 @@ struct cost_rows cost_rows(uint64_t position, uint64_t n) {
         return (struct cost_rows){ n, n * position + n * (n - (n > 0)) / 2 };
 }
 
+struct cost_rows cost_rows_sum(struct cost_rows a, struct cost_rows b) {
+        return (struct cost_rows){ a.n + b.n, a.behind + b.behind };
+}
+
 void cost_model_init(struct cost_model *ret) {
         *ret = (struct cost_model){ .weight = { STEP_GUESS_MS, CHUNK_GUESS_MS, 0 } };
         for (int i = 0; i < COST_TERMS; i++)

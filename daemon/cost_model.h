@@ -26,6 +26,7 @@ struct cost_rows {
 
 /* n rows from `position` on. */
 struct cost_rows cost_rows(uint64_t position, uint64_t n);
+struct cost_rows cost_rows_sum(struct cost_rows a, struct cost_rows b);
 
 void cost_model_init(struct cost_model *ret);
 

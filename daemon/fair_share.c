@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 /* Idle flows that are remembered for their debts. With more of them the oldest debts are forgiven;
- * each is 56 bytes, and there are at most as many active ones as requests. */
+ * each is 88 bytes, and there are at most as many active ones as requests. */
 #define IDLE_FLOWS_MAX 1024
 
 void fair_share_deinit(struct fair_share *share) {

@@ -22,6 +22,10 @@ struct flow {
         double least;        /* of a user: what the active session with the least has */
         unsigned n_active;   /* requests */
         unsigned n_places;   /* of them, that are computed now: counted anew by admission.c */
+        uint64_t n_turns; /* of a session: those of its request that is to go next (scheduler.c) */
+        /* Counted anew for each step by scheduler.c: requests of a session that could be computed,
+         * and are in this step; of a user those of them that are decodes. */
+        unsigned n_runnable, n_taken;
         struct flow *next;
 };
 

@@ -110,6 +110,7 @@ struct request {
         struct sequence *sequence;     /* NULL: waiting, or finished */
         uint32_t queue_place;          /* while it waits; 1 goes first */
         uint64_t device_bytes;         /* promised to it while it holds a sequence */
+        uint64_t served, n_turns;      /* of its schedule_item */
         uint64_t n_ends_awaited;       /* gave way: waits until the runner has seen so many ends */
         struct constraint *constraint; /* where the output is in its grammar */
         struct keeper *keeper;         /* of `lease` */

@@ -153,6 +153,8 @@ struct schedule_item runner_item(const struct request *request) {
                 /* At most a tenth is left to compute. */
                 .warm = request->verdict.n_reused >= request->n_prompt - request->n_prompt / 10,
                 .flow = request->flow,
+                .served = request->served,
+                .n_turns = request->n_turns,
         };
 }
 
@@ -283,6 +285,8 @@ static bool step(struct runner *runner) {
                 const struct schedule_pick *pick = &runner->picks[i];
                 const struct schedule_item *item = &runner->items[pick->index];
                 struct request *request = runner->runnable[pick->index];
+                request->served = item->served;
+                request->n_turns = item->n_turns;
                 runner->parts[i] = (struct batch_part){
                         .sequence = request->sequence,
                         .ids = request->tokens.ids + item->position,

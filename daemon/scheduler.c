@@ -1,6 +1,7 @@
 #include "daemon/scheduler.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <math.h>
 
 #include "daemon/fair_share.h"
@@ -46,10 +47,8 @@ static double chunk_ms(const struct schedule *schedule, const struct schedule_it
 static struct cost_rows picked_rows(const struct schedule_item *items,
                                     const struct schedule_pick *picks, size_t n_picks) {
         struct cost_rows rows = { 0, 0 };
-        for (size_t k = 0; k < n_picks; k++) {
-                struct cost_rows more = cost_rows(items[picks[k].index].position, picks[k].n);
-                rows = (struct cost_rows){ rows.n + more.n, rows.behind + more.behind };
-        }
+        for (size_t k = 0; k < n_picks; k++)
+                rows = cost_rows_sum(rows, cost_rows(items[picks[k].index].position, picks[k].n));
         return rows;
 }
 
@@ -77,65 +76,186 @@ bool schedule_before(const struct schedule_item *a, const struct schedule_item *
         return newest_first ? a->arrival > b->arrival : a->arrival < b->arrival;
 }
 
-/* -- one step ------------------------------------------------------------------------------------
+/* -- whose turn it is ----------------------------------------------------------------------------
  */
 
 struct plan {
         struct schedule *schedule;
-        const struct schedule_item *items;
+        struct schedule_item *items;
         size_t n_items;
+        bool only_background;
+        unsigned turns;           /* of each session in this step */
+        unsigned user_turns;      /* of each user's decodes */
+        struct cost_rows decodes; /* whose turn it is */
         struct schedule_pick *pick;
         size_t n_picks;
         uint32_t rows_left;
         double ms_left; /* of the budget for prefills */
 };
 
-static bool is_picked(const struct plan *plan, size_t index) {
-        for (size_t i = 0; i < plan->n_picks; i++)
-                if (plan->pick[i].index == index)
-                        return true;
-        return false;
+/* Whoever comes, or could not be computed for a while, begins with those who have had fewest turns:
+ * with a whole one. */
+static uint64_t n_turns(const struct schedule_item *item) {
+        uint64_t fewest = item->flow->n_turns / TURN_STEPS * TURN_STEPS;
+        return item->n_turns > fewest ? item->n_turns : fewest;
 }
 
-static void take(struct plan *plan, size_t index, uint32_t n) {
-        const struct schedule_item *item = &plan->items[index];
+/* Of one session: who has had fewer turns, then who came first, or, at a keystroke, last. */
+static bool goes_before(const struct schedule_item *a, const struct schedule_item *b) {
+        if (n_turns(a) / TURN_STEPS != n_turns(b) / TURN_STEPS)
+                return n_turns(a) < n_turns(b);
+        bool newest_first = a->class == SCHEDULE_INTERACTIVE;
+        return newest_first ? a->arrival > b->arrival : a->arrival < b->arrival;
+}
+
+static bool waits_longer(const struct schedule_item *a, const struct schedule_item *b) {
+        return a->served != b->served ? a->served < b->served : a->arrival < b->arrival;
+}
+
+static struct flow *first_flow(const struct plan *plan) {
+        return plan->items[0].flow->share->first;
+}
+
+/* True: others wait for its sake. */
+static bool counts(const struct plan *plan, const struct flow *flow) {
+        return flow->n_runnable > 0 &&
+                (flow->class != SCHEDULE_BACKGROUND || plan->only_background);
+}
+
+static void count_requests(struct plan *plan) {
+        for (struct flow *f = first_flow(plan); f; f = f->next)
+                f->n_runnable = f->n_taken = 0;
+        plan->only_background = true;
+        for (size_t i = 0; i < plan->n_items; i++) {
+                struct schedule_item *item = &plan->items[i];
+                item->picked = false;
+                item->place = 0;
+                for (size_t k = 0; k < plan->n_items; k++)
+                        item->place += plan->items[k].flow == item->flow &&
+                                goes_before(&plan->items[k], item);
+                item->flow->n_runnable++;
+                plan->only_background &= item->class == SCHEDULE_BACKGROUND;
+        }
+        for (size_t i = 0; i < plan->n_items; i++)
+                if (plan->items[i].place == 0)
+                        plan->items[i].flow->n_turns = n_turns(&plan->items[i]);
+        plan->turns = UINT_MAX;
+        for (const struct flow *f = first_flow(plan); f; f = f->next)
+                if (f->parent && counts(plan, f) && f->n_runnable < plan->turns)
+                        plan->turns = f->n_runnable;
+}
+
+/* Decodes of each user; a prompt alone counts as one, which others' decodes would slow as much. */
+static unsigned count_decodes(struct plan *plan) {
+        for (size_t i = 0; i < plan->n_items; i++) {
+                const struct schedule_item *item = &plan->items[i];
+                struct flow *user = item->flow->parent;
+                if (!is_prefill(item) && item->place < plan->turns) {
+                        user->n_runnable++;
+                        plan->decodes = cost_rows_sum(plan->decodes, cost_rows(item->position, 1));
+                }
+        }
+        for (size_t i = 0; i < plan->n_items; i++)
+                if (plan->items[i].flow->parent->n_runnable == 0)
+                        plan->items[i].flow->parent->n_runnable = 1;
+        return (unsigned)plan->decodes.n;
+}
+
+/* Of all users, were none to have more of them than `each`. */
+static double n_capped(const struct plan *plan, unsigned each) {
+        double n = 0;
+        for (const struct flow *f = first_flow(plan); f; f = f->next)
+                if (!f->parent)
+                        n += f->n_runnable < each ? f->n_runnable : each;
+        return n;
+}
+
+/* Decodes as long as n users' turns of the fewest, a + b * rows <= n (a + b * fewest), are dealt to
+ * the users one by one. */
+static void cap_users(struct plan *plan) {
+        const struct cost_model *cost = &plan->schedule->cost;
+        unsigned n_users = 0, fewest = UINT_MAX, n = count_decodes(plan);
+        for (const struct flow *f = first_flow(plan); f; f = f->next)
+                if (!f->parent && counts(plan, f)) {
+                        n_users++;
+                        fewest = f->n_runnable < fewest ? f->n_runnable : fewest;
+                }
+        double all_ms = cost_model_more(cost, plan->decodes),
+               fixed_ms = cost_model_step(cost, plan->decodes) - all_ms;
+        plan->user_turns = UINT_MAX;
+        if (n_users < 2 || all_ms <= 0)
+                return;
+        double n_most = n_users * (double)fewest + (n_users - 1) * fixed_ms / (all_ms / n);
+        unsigned each = fewest;
+        while (each < n && n_capped(plan, each + 1) <= n_most)
+                each++;
+        plan->user_turns = each;
+}
+
+/* -- one step ------------------------------------------------------------------------------------
+ */
+
+static void take(struct plan *plan, size_t index, uint32_t n, bool surplus) {
+        struct schedule_item *item = &plan->items[index];
         double ms = cost_model_more(&plan->schedule->cost, cost_rows(item->position, n));
-        plan->pick[plan->n_picks++] = (struct schedule_pick){ index, n };
+        plan->pick[plan->n_picks++] = (struct schedule_pick){ index, n, surplus };
         plan->rows_left -= n;
+        item->picked = true;
+        item->served = ++plan->schedule->n_picks;
+        item->n_turns = n_turns(item) + !surplus;
+        item->flow->n_taken++;
         if (is_prefill(item)) {
                 double *earned = &plan->schedule->earned_ms[item->class];
                 *earned = fmax(0, *earned - ms);
                 plan->ms_left -= ms;
+        } else {
+                item->flow->parent->n_taken++;
         }
         flow_serve(item->flow, ms);
 }
 
-/* Index of the first item that arrived after `arrival`, 0 when there is none. */
-static size_t first_after(const struct plan *plan, uint64_t arrival) {
-        for (size_t i = 0; i < plan->n_items; i++)
-                if (plan->items[i].arrival > arrival)
-                        return i;
-        return 0;
+typedef bool choice(const struct plan *plan, const struct schedule_item *item);
+
+/* One more of its session, and of its user. */
+static bool is_no_surplus(const struct plan *plan, const struct schedule_item *item) {
+        return item->flow->n_taken < plan->turns &&
+                (is_prefill(item) || item->flow->parent->n_taken < plan->user_turns);
 }
 
-static void take_decodes(struct plan *plan, uint32_t rows_kept) {
-        size_t start = first_after(plan, plan->schedule->decoded);
-        for (size_t k = 0; k < plan->n_items && plan->rows_left > rows_kept; k++) {
-                size_t i = (start + k) % plan->n_items;
-                if (is_prefill(&plan->items[i]))
-                        continue;
-                take(plan, i, 1);
-                plan->schedule->decoded = plan->items[i].arrival;
+static bool has_turn(const struct plan *plan, const struct schedule_item *item) {
+        return item->place < plan->turns && is_no_surplus(plan, item);
+}
+
+static bool is_any(const struct plan *plan, const struct schedule_item *item) {
+        (void)plan;
+        (void)item;
+        return true;
+}
+
+/* The one that waits longest. SIZE_MAX: none. */
+static size_t first_decode(const struct plan *plan, choice *may) {
+        size_t best = SIZE_MAX;
+        for (size_t i = 0; i < plan->n_items; i++) {
+                const struct schedule_item *item = &plan->items[i];
+                if (!item->picked && !is_prefill(item) && may(plan, item) &&
+                    (best == SIZE_MAX || waits_longer(item, &plan->items[best])))
+                        best = i;
         }
+        return best;
+}
+
+static void take_decodes(struct plan *plan, choice *may, uint32_t rows_kept) {
+        for (size_t i; plan->rows_left > rows_kept && (i = first_decode(plan, may)) != SIZE_MAX;)
+                take(plan, i, 1, false);
 }
 
 /* The prefill that goes next, of one class or of any (SCHEDULE_CLASSES). SIZE_MAX: none. */
-static size_t first_prefill(const struct plan *plan, enum schedule_class class) {
+static size_t first_prefill(const struct plan *plan, enum schedule_class class, choice *may) {
         size_t best = SIZE_MAX;
         for (size_t i = 0; i < plan->n_items; i++) {
                 const struct schedule_item *item = &plan->items[i];
                 if (!is_prefill(item) || (class != SCHEDULE_CLASSES && item->class != class) ||
-                    is_picked(plan, i))
+                    item->picked || !may(plan, item))
                         continue;
                 if (best == SIZE_MAX || schedule_before(item, &plan->items[best]))
                         best = i;
@@ -157,29 +277,30 @@ static uint32_t prefill_tokens(const struct plan *plan, const struct schedule_it
 
 /* One chunk for the lowest class that has earned it and would otherwise wait for higher ones. */
 static void take_earned(struct plan *plan) {
-        size_t first = first_prefill(plan, SCHEDULE_CLASSES);
+        size_t first = first_prefill(plan, SCHEDULE_CLASSES, has_turn);
         for (unsigned class = SCHEDULE_BACKGROUND; class > SCHEDULE_INTERACTIVE; class --) {
-                size_t i = first_prefill(plan, class);
+                size_t i = first_prefill(plan, class, has_turn);
                 if (i == SIZE_MAX || plan->items[first].class == class)
                         continue;
                 double ms = chunk_ms(plan->schedule, &plan->items[i]);
                 uint32_t n = chunk(plan->items[i].position, plan->items[i].n_known);
                 if (plan->schedule->earned_ms[class] < ms || n > plan->rows_left)
                         continue;
-                take(plan, i, n);
+                take(plan, i, n, false);
                 return;
         }
 }
 
 static void take_prefills(struct plan *plan) {
         bool first = true;
-        for (size_t i; (i = first_prefill(plan, SCHEDULE_CLASSES)) != SIZE_MAX; first = false) {
+        for (size_t i; (i = first_prefill(plan, SCHEDULE_CLASSES, has_turn)) != SIZE_MAX;
+             first = false) {
                 const struct schedule_item *item = &plan->items[i];
                 if (chunk(item->position, item->n_known) > plan->rows_left)
                         return; /* a smaller one behind it must not overtake it for ever */
                 if (!first && chunk_ms(plan->schedule, item) > plan->ms_left)
                         return;
-                take(plan, i, prefill_tokens(plan, item));
+                take(plan, i, prefill_tokens(plan, item), false);
         }
 }
 
@@ -208,19 +329,50 @@ static double budget(const struct plan *plan) {
         return plan->schedule->budget_ms;
 }
 
-size_t schedule_step(struct schedule *schedule, const struct schedule_item *items, size_t n_items,
+/* What waits longest first, then one chunk of each prompt, as far as they fit. */
+static void take_surplus(struct plan *plan) {
+        const struct cost_model *cost = &plan->schedule->cost;
+        double ms_left = SURPLUS *
+                cost_model_step(cost, picked_rows(plan->items, plan->pick, plan->n_picks));
+        for (size_t i; plan->rows_left > 0 && (i = first_decode(plan, is_any)) != SIZE_MAX;) {
+                ms_left -= cost_model_more(cost, cost_rows(plan->items[i].position, 1));
+                if (ms_left < 0)
+                        return;
+                take(plan, i, 1, true);
+        }
+        for (size_t i; (i = first_prefill(plan, SCHEDULE_CLASSES, is_any)) != SIZE_MAX;) {
+                const struct schedule_item *item = &plan->items[i];
+                uint32_t n = chunk(item->position, item->n_known);
+                ms_left -= chunk_ms(plan->schedule, item);
+                if (ms_left < 0 || n > plan->rows_left)
+                        return;
+                take(plan, i, n, true);
+        }
+}
+
+size_t schedule_step(struct schedule *schedule, struct schedule_item *items, size_t n_items,
                      uint32_t rows_max, struct schedule_pick *ret) {
         assert(rows_max >= 2 * CHUNK_TOKENS);
-        struct plan plan = { schedule, items, n_items, ret, 0, rows_max, 0 };
-        bool any_prefill = first_prefill(&plan, SCHEDULE_CLASSES) != SIZE_MAX;
+        struct plan plan = { .schedule = schedule,
+                             .items = items,
+                             .n_items = n_items,
+                             .pick = ret,
+                             .rows_left = rows_max };
+        if (n_items == 0)
+                return 0;
+        count_requests(&plan);
+        cap_users(&plan);
+        bool any_prefill = first_prefill(&plan, SCHEDULE_CLASSES, has_turn) != SIZE_MAX;
 
         plan.ms_left = budget(&plan);
-        take_decodes(&plan, any_prefill ? CHUNK_TOKENS : 0);
+        take_decodes(&plan, has_turn, any_prefill ? CHUNK_TOKENS : 0);
         if (any_prefill) {
                 take_earned(&plan);
                 take_prefills(&plan);
-                earn(&plan);
         }
+        take_decodes(&plan, is_no_surplus, 0); /* instead of prefills that have to wait */
+        take_surplus(&plan);
+        earn(&plan);
         return plan.n_picks;
 }
 

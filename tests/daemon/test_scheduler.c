@@ -17,6 +17,7 @@
 
 #define ITEMS_MAX 64
 #define BUDGET_MS 50.0
+#define USERS     5
 
 /* Steps of the pretended machine: 2 ms, 0.25 ms a row, a little more with what lies behind. */
 static double true_ms(struct cost_rows rows) {
@@ -42,6 +43,16 @@ static struct schedule learned(double budget_ms) {
                 cost_model_learn(&schedule.cost, rows, true_ms(rows));
         }
         return schedule;
+}
+
+/* What a step means for the requests. */
+static void advance(struct schedule_item *items, const struct schedule_pick *picks, size_t n) {
+        for (size_t k = 0; k < n; k++) {
+                struct schedule_item *it = &items[picks[k].index];
+                it->position += picks[k].n;
+                if (it->position == it->n_known)
+                        it->n_known++;
+        }
 }
 
 /* -- fixed cases ---------------------------------------------------------------------------------
@@ -77,8 +88,8 @@ static void decodes_come_before_prefills(void **state) {
         assert_int_equal(schedule_step(&schedule, items, 4, 512, picks), 4);
         assert_int_equal(picks[0].index, 1);
         assert_int_equal(picks[0].n, 1);
-        assert_int_equal(picks[1].index, 3);
-        assert_int_equal(picks[2].n + picks[3].n, 256 + 40);
+        assert_int_equal(picks[1].n + picks[2].n, 256 + 40);
+        assert_int_equal(picks[3].index, 3); /* the session's second: there is room */
         fair_share_deinit(&desk.share);
 }
 
@@ -146,14 +157,53 @@ static void the_users_take_turns(void **state) {
         struct schedule_pick picks[4];
         for (unsigned step = 0; step < 90; step++) {
                 size_t n = schedule_step(&schedule, items, 4, 512, picks);
-                for (size_t i = 0; i < n; i++) {
+                for (size_t i = 0; i < n; i++)
                         served[picks[i].index] += picks[i].n / 128;
-                        items[picks[i].index].position += picks[i].n;
-                }
+                advance(items, picks, n);
         }
         assert_in_range(served[0] + served[1], served[2] - 2, served[2] + 2);
         assert_in_range(served[3], served[2] - 2, served[2] + 2);
         fair_share_deinit(&desk.share);
+}
+
+/* No room for surplus here: two decodes take 2.5 ms, a third 0.25. */
+static void requests_of_one_session_take_turns_beside_another(void **state) {
+        (void)state;
+        struct desk desk;
+        desk_init(&desk);
+        struct schedule_item items[] = { item(1, 100, 101, desk.flow[0]),
+                                         item(2, 100, 101, desk.flow[0]),
+                                         item(3, 100, 101, desk.flow[0]),
+                                         item(4, 100, 101, desk.flow[1]) };
+        struct schedule schedule = learned(BUDGET_MS);
+        struct schedule_pick picks[4];
+        for (unsigned step = 0; step < 3 * TURN_STEPS; step++) {
+                assert_int_equal(schedule_step(&schedule, items, 4, 512, picks), 2);
+                advance(items, picks, 2);
+        }
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(items[i].position, 100 + TURN_STEPS);
+        assert_int_equal(items[3].position, 100 + 3 * TURN_STEPS);
+        assert_int_equal(schedule_step(&schedule, items, 3, 512, picks), 3); /* nobody else */
+        fair_share_deinit(&desk.share);
+}
+
+/* 2 ms and nearly 0.25 a row: two users' steps of one decode are as long as one of nearly ten. */
+static void many_sessions_of_one_user_take_turns_beside_another(void **state) {
+        (void)state;
+        struct fair_share share = { 0 };
+        struct schedule_item items[20];
+        struct schedule_pick picks[20];
+        struct schedule schedule = learned(BUDGET_MS);
+        for (unsigned i = 0; i < 20; i++)
+                items[i] = item(i + 1, 100, 101, flow_enter(&share, SCHEDULE_TURN, i == 7, i));
+        for (unsigned step = 0; step < 19; step++) {
+                assert_int_equal(schedule_step(&schedule, items, 20, 512, picks), 9);
+                advance(items, picks, 9);
+        }
+        for (unsigned i = 0; i < 20; i++)
+                assert_int_equal(items[i].position, 100 + (i == 7 ? 19 : 8));
+        fair_share_deinit(&share);
 }
 
 static void who_is_urgent_goes_first_and_the_newest_of_them(void **state) {
@@ -288,6 +338,7 @@ struct world {
         double waited_ms[ITEMS_MAX]; /* since it was served last, and in how many steps */
         unsigned waited_steps[ITEMS_MAX];
         size_t n_items;
+        unsigned n_users;
         uint64_t n_arrivals;
         double longest_chunk_ms;
 };
@@ -301,13 +352,15 @@ static void arrive(struct world *w) {
         enum schedule_class class = classes[next_random(&w->seed) % 5];
         uint64_t n = 2 + next_random(&w->seed) % (class == SCHEDULE_INTERACTIVE ? 200 : 3000),
                  kept = next_random(&w->seed) % 3 == 0 ? n * 19 / 20 : 0;
-        struct flow *flow = flow_enter(&w->share, class, (uint32_t)(next_random(&w->seed) % 5),
-                                       next_random(&w->seed) % 3);
+        struct flow *flow =
+                flow_enter(&w->share, class, (uint32_t)(next_random(&w->seed) % w->n_users),
+                           next_random(&w->seed) % 3);
         assert_non_null(flow);
         w->waited_ms[w->n_items] = 0;
         w->waited_steps[w->n_items] = 0;
         w->item[w->n_items++] =
-                (struct schedule_item){ ++w->n_arrivals, kept, n, class, kept > 0, flow };
+                (struct schedule_item){ ++w->n_arrivals,         kept, n, class, kept > 0, flow,
+                                        .n_turns = flow->n_turns };
 }
 
 static void leave(struct world *w, size_t i) {
@@ -320,13 +373,60 @@ static void leave(struct world *w, size_t i) {
         }
 }
 
+/* Requests of the session that has the fewest of those that count. */
+static unsigned fewest_of_a_session(const struct world *w) {
+        unsigned fewest = ITEMS_MAX, fewest_in_background = ITEMS_MAX;
+        for (size_t i = 0; i < w->n_items; i++) {
+                unsigned n = 0;
+                for (size_t k = 0; k < w->n_items; k++)
+                        n += w->item[k].flow == w->item[i].flow;
+                unsigned *least =
+                        w->item[i].class == SCHEDULE_BACKGROUND ? &fewest_in_background : &fewest;
+                *least = n < *least ? n : *least;
+        }
+        return fewest < ITEMS_MAX ? fewest : fewest_in_background;
+}
+
+static unsigned n_picked(const struct world *w, const struct schedule_pick *picks, size_t n,
+                         const struct flow *flow) {
+        unsigned sum = 0;
+        for (size_t k = 0; k < n; k++)
+                sum += w->item[picks[k].index].flow == flow;
+        return sum;
+}
+
+static bool has_several_users(const struct world *w) {
+        for (size_t i = 0; i < w->n_items; i++)
+                if (w->item[i].flow->parent != w->item[0].flow->parent)
+                        return true;
+        return false;
+}
+
+/* More than a turn of each session makes the step SURPLUS longer at most. Returns what is left. */
+static double check_surplus(const struct world *w, const struct schedule_pick *picks, size_t n,
+                            unsigned turns) {
+        const struct cost_model *cost = &w->schedule.cost;
+        struct cost_rows base = { 0, 0 };
+        for (size_t k = 0; k < n; k++)
+                if (!picks[k].surplus) {
+                        assert_true(n_picked(w, picks, k, w->item[picks[k].index].flow) < turns);
+                        base = cost_rows_sum(base, rows_of(w->item, &picks[k], 1));
+                }
+        double ms = cost_model_step(cost, rows_of(w->item, picks, n)),
+               most = (1 + SURPLUS) * cost_model_step(cost, base);
+        assert_true(ms <= most + 1e-9);
+        return most - ms;
+}
+
 /* Nothing is left out that would have fitted: the first prefill that was passed over is too large
- * for the rows or for the time that are left. */
+ * for the rows or for the time that are left; or it was not its turn, and what is left for surplus
+ * is not enough. */
 static void check_work_conserving(const struct world *w, const struct schedule_pick *picks,
                                   size_t n) {
         bool picked[ITEMS_MAX] = { false };
         uint32_t rows = 0;
         double prefill_ms = 0;
+        unsigned turns = fewest_of_a_session(w);
         for (size_t k = 0; k < n; k++) {
                 const struct schedule_item *it = &w->item[picks[k].index];
                 assert_false(picked[picks[k].index]);
@@ -340,16 +440,45 @@ static void check_work_conserving(const struct world *w, const struct schedule_p
                                                       cost_rows(it->position, picks[k].n));
         }
         assert_true(rows <= w->rows_max && n >= 1);
+        double surplus_ms = check_surplus(w, picks, n, turns),
+               row_ms = fmax(cost_model_more(&w->schedule.cost, cost_rows(0, 1)),
+                             cost_model_more(&w->schedule.cost, cost_rows(8192, 1)));
         for (size_t i = 0; i < w->n_items; i++) {
                 const struct schedule_item *it = &w->item[i];
-                bool decode = it->n_known - it->position == 1;
-                if (picked[i])
+                bool decode = it->n_known - it->position == 1,
+                     had_turn = n_picked(w, picks, n, it->flow) >= turns;
+                if (picked[i] || rows == w->rows_max)
                         continue;
-                if (decode) /* all of them fit here: ITEMS_MAX < CHUNK_TOKENS */
-                        fail_msg("a decode was left out");
-                if (rows + CHUNK_TOKENS <= w->rows_max)
+                if (decode) /* those whose turn it is fit: ITEMS_MAX < CHUNK_TOKENS */
+                        assert_true((had_turn || has_several_users(w)) && row_ms > surplus_ms);
+                else if (rows + CHUNK_TOKENS <= w->rows_max && !had_turn)
                         assert_true(prefill_ms + w->longest_chunk_ms >= BUDGET_MS * 0.5);
         }
+}
+
+/* Decodes take no longer than each user's in turn would if he had as many as whoever has fewest. */
+static void check_users(const struct world *w, const struct schedule_pick *picks, size_t n) {
+        const struct cost_model *cost = &w->schedule.cost;
+        struct cost_rows decodes = { 0, 0 };
+        unsigned n_users = 0, n_of[USERS * SCHEDULE_CLASSES] = { 0 }, fewest = ITEMS_MAX;
+        bool only_background = true;
+        for (size_t i = 0; i < w->n_items; i++)
+                only_background &= w->item[i].class == SCHEDULE_BACKGROUND;
+        for (size_t i = 0; i < w->n_items; i++)
+                if (w->item[i].class != SCHEDULE_BACKGROUND || only_background)
+                        n_of[w->item[i].class * USERS + w->item[i].flow->parent->key]++;
+        for (unsigned u = 0; u < USERS * SCHEDULE_CLASSES; u++) {
+                n_users += n_of[u] > 0;
+                fewest = n_of[u] > 0 && n_of[u] < fewest ? n_of[u] : fewest;
+        }
+        for (size_t k = 0; k < n; k++)
+                if (picks[k].n == 1 &&
+                    w->item[picks[k].index].n_known == w->item[picks[k].index].position + 1)
+                        decodes = cost_rows_sum(decodes, rows_of(w->item, &picks[k], 1));
+        double most = n_users * cost_model_step(cost, cost_rows(8192, fewest)) +
+                SURPLUS * cost_model_step(cost, rows_of(w->item, picks, n));
+        if (n_users > 1 && decodes.n > SCHEDULE_CLASSES * USERS)
+                assert_true(cost_model_step(cost, decodes) <= most);
 }
 
 static void check_waits(struct world *w, const struct schedule_pick *picks, size_t n, double ms) {
@@ -375,22 +504,19 @@ static void run_world(uint64_t seed, unsigned n_steps) {
         struct world w = { .seed = seed, .schedule = learned(BUDGET_MS) };
         struct schedule_pick picks[ITEMS_MAX];
         w.rows_max = 2 * CHUNK_TOKENS + (uint32_t)(next_random(&w.seed) % 600);
+        w.n_users = 1 + (unsigned)(next_random(&w.seed) % USERS);
         w.longest_chunk_ms = true_ms(cost_rows(8192, CHUNK_TOKENS));
         for (unsigned step = 0; step < n_steps; step++) {
                 if (next_random(&w.seed) % 4 == 0 || w.n_items == 0)
                         arrive(&w);
                 size_t n = schedule_step(&w.schedule, w.item, w.n_items, w.rows_max, picks);
                 check_work_conserving(&w, picks, n);
+                check_users(&w, picks, n);
                 double ms = true_ms(rows_of(w.item, picks, n)) *
                         (0.8 + (double)(next_random(&w.seed) % 400) / 1000);
                 schedule_took(&w.schedule, w.item, picks, n, ms);
                 check_waits(&w, picks, n, ms);
-                for (size_t k = 0; k < n; k++) {
-                        struct schedule_item *it = &w.item[picks[k].index];
-                        it->position += picks[k].n;
-                        if (it->position == it->n_known)
-                                it->n_known++;
-                }
+                advance(w.item, picks, n);
                 for (size_t i = w.n_items; i-- > 0;) /* ends, or is cancelled */
                         if (next_random(&w.seed) % (w.item[i].position > 100 ? 40 : 400) == 0)
                                 leave(&w, i);
@@ -478,6 +604,8 @@ int main(void) {
                 cmocka_unit_test(the_last_chunk_is_a_step_of_its_own),
                 cmocka_unit_test(a_budget_of_time_bounds_prefills),
                 cmocka_unit_test(the_users_take_turns),
+                cmocka_unit_test(requests_of_one_session_take_turns_beside_another),
+                cmocka_unit_test(many_sessions_of_one_user_take_turns_beside_another),
                 cmocka_unit_test(who_is_urgent_goes_first_and_the_newest_of_them),
                 cmocka_unit_test(a_kept_prompt_goes_before_cold_ones_but_not_for_ever),
                 cmocka_unit_test(kept_prompts_of_one_session_do_not_starve_another),
