@@ -19,7 +19,16 @@
 struct arguments {
         struct agents_bench bench;
         const char *model, *tokenizer, *seekd, *folder, *counts;
-        bool json;
+};
+
+static const char *const part_names[] = {
+        [PART_COUNTS] = "counts",
+        [PART_QUEUE] = "queue",
+        [PART_EQUAL] = "equal",
+        [PART_EDITOR] = "editor",
+        [PART_FLOOD] = "flood",
+        [PART_CANCEL] = "cancel",
+        NULL,
 };
 
 /* -- what is printed -----------------------------------------------------------------------------
@@ -40,22 +49,20 @@ void agents_say(const char *what) {
                 fprintf(stderr, "%s\n", what);
 }
 
-static void print(const struct agents_bench *bench, bool json) {
-        struct measurement rows[AGENTS_RESULTS_MAX];
-        struct series values[AGENTS_RESULTS_MAX][2];
-        memset(values, 0, sizeof(values));
-        for (size_t i = 0; i < bench->n_results; i++) {
-                const struct agents_result *result = &bench->results[i];
-                series_add(&values[i][0], result->value);
-                series_add(&values[i][1], result->reference_value);
-                rows[i] = (struct measurement){ result->name, result->unit, &values[i][0],
-                                                result->reference, &values[i][1] };
-        }
-        report_print(rows, bench->n_results, report_cpu(), json);
-        for (size_t i = 0; i < bench->n_results; i++) {
-                series_deinit(&values[i][0]);
-                series_deinit(&values[i][1]);
-        }
+static void print_one(const struct agents_result *result, bool json) {
+        struct series value = { 0 }, reference = { 0 };
+        series_add(&value, result->value);
+        series_add(&reference, result->reference_value);
+        report_print(&(struct measurement){ result->name, result->unit, &value, result->reference,
+                                            &reference },
+                     1, report_cpu(), json);
+        series_deinit(&value);
+        series_deinit(&reference);
+}
+
+void agents_print(struct agents_bench *bench) {
+        for (; bench->n_printed < bench->n_results; bench->n_printed++)
+                print_one(&bench->results[bench->n_printed], bench->json);
 }
 
 /* -- what is measured ----------------------------------------------------------------------------
@@ -85,7 +92,7 @@ static int measure(struct agents_bench *bench, struct private_daemon *daemon, st
         bench->trace.bos_id = info.bos_token;
         bench->trace.vocab_size = info.vocab_size;
         int r = agents_measure(bench, err);
-        if (r == 0)
+        if (r == 0 && agents_has_part(bench, PART_CANCEL))
                 r = agents_measure_cancel(bench, err);
         bench->socket = NULL;
         return r;
@@ -118,18 +125,17 @@ static int run_in(struct arguments *a, const char *folder, struct error *err) {
 }
 
 static int run(struct arguments *a, struct error *err) {
-        char folder[PATH_MAX], seekd[PATH_MAX];
+        char seekd[PATH_MAX];
+        struct workplace place;
         int r = 0;
         if (!a->seekd)
                 r = workplace_find_seekd(seekd, &a->seekd, err);
         if (r == 0)
-                r = workplace_make(a->folder, "seekd-bench-agents", folder, err);
+                r = workplace_make(a->folder, "seekd-bench-agents", &place, err);
         if (r < 0)
                 return r;
-        r = run_in(a, folder, err);
-        workplace_remove(folder);
-        if (r == 0)
-                print(&a->bench, a->json);
+        r = run_in(a, place.folder, err);
+        workplace_remove(&place);
         return r;
 }
 
@@ -182,7 +188,10 @@ static int parse(int argc, char **argv, struct arguments *a) {
                 OPTION_NUMBER("seed", &b->trace.seed, 0, UINT32_MAX, "of the trace (default 1)"),
                 OPTION_NUMBER("threads", &b->n_threads, 1, BANDWIDTH_THREADS_MAX,
                               "default: one per CPU"),
-                OPTION_FLAG("json", &a->json, "one JSON object a line"),
+                OPTION_SET("parts", &b->parts, part_names,
+                           "of counts,queue,equal,editor,flood,cancel (default all); queue is\n"
+                           "compared with at most eight agents, which are measured for it"),
+                OPTION_FLAG("json", &b->json, "one JSON object a line"),
         };
         const struct command_line line = {
                 "agents",
@@ -206,6 +215,7 @@ int bench_agents(int argc, char **argv) {
                            .n_seconds = 30,
                            .n_completions = 40,
                            .n_cancels = 100,
+                           .parts = PARTS_ALL,
                            .n_threads = n_cpus() },
                 .folder = "/var/tmp",
                 .counts = "1,2,4,8,16",

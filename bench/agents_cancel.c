@@ -177,6 +177,7 @@ int agents_measure_cancel(struct agents_bench *bench, struct error *err) {
                 snprintf(result->name, sizeof(result->name), "agents.cancel.p99");
                 result = agents_add(bench, "ms", series_quantile(&lost, 1), "one second", 1000);
                 snprintf(result->name, sizeof(result->name), "agents.cancel.recomputed");
+                agents_print(bench);
         }
         seekd_disconnect(c->client);
         series_deinit(&steps);

@@ -125,16 +125,27 @@ static int measure_count(struct agents_bench *bench, const struct bandwidth *ban
                         parts->turns = outcome.turns;
                         parts->seconds = outcome.seconds;
                 }
+                agents_print(bench);
         }
         load_outcome_deinit(&outcome);
         return r;
 }
 
+/* What the queue is compared with: the most agents that it may be, or the fewest that there are. */
+static unsigned queue_count(const struct agents_bench *bench) {
+        unsigned i = 0;
+        while (i + 1 < bench->n_counts && bench->counts[i + 1] <= QUEUE_AGENTS)
+                i++;
+        return i;
+}
+
 static int measure_counts(struct agents_bench *bench, struct parts *parts, struct error *err) {
         struct bandwidth bandwidth;
+        bool all = agents_has_part(bench, PART_COUNTS);
         int r = bandwidth_init(&bandwidth, bench->n_threads, err);
         for (unsigned i = 0; r == 0 && i < bench->n_counts; i++)
-                r = measure_count(bench, &bandwidth, bench->counts[i], parts, err);
+                if (all || i == queue_count(bench))
+                        r = measure_count(bench, &bandwidth, bench->counts[i], parts, err);
         bandwidth_deinit(&bandwidth);
         if (r == 0)
                 add_name(agents_add(bench, "of 1", parts->n_cached / at_least_one(parts->n_prompt),
@@ -290,18 +301,32 @@ static int measure_interactive(struct agents_bench *bench, struct error *err) {
         return r;
 }
 
-int agents_measure(struct agents_bench *bench, struct error *err) {
+static int measure_agents(struct agents_bench *bench, struct error *err) {
         struct parts parts = { .seconds = 0 };
         int r = measure_counts(bench, &parts, err);
-        if (r == 0)
+        agents_print(bench);
+        if (r == 0 && agents_has_part(bench, PART_QUEUE))
                 r = measure_queue(bench, &parts, err);
-        if (r == 0)
-                r = measure_equal(bench, err);
-        if (r == 0)
-                r = measure_interactive(bench, err);
-        if (r == 0)
-                r = measure_flood(bench, err);
         for (unsigned class = 0; class < LOAD_CLASSES; class ++)
                 series_deinit(&parts.fewest[class]);
+        return r;
+}
+
+int agents_measure(struct agents_bench *bench, struct error *err) {
+        static const struct {
+                unsigned parts; /* any of them */
+                int (*measure)(struct agents_bench *bench, struct error *err);
+        } steps[] = {
+                { 1U << PART_COUNTS | 1U << PART_QUEUE, measure_agents },
+                { 1U << PART_EQUAL, measure_equal },
+                { 1U << PART_EDITOR, measure_interactive },
+                { 1U << PART_FLOOD, measure_flood },
+        };
+        int r = 0;
+        for (size_t i = 0; r == 0 && i < sizeof(steps) / sizeof(steps[0]); i++)
+                if (bench->parts & steps[i].parts) {
+                        r = steps[i].measure(bench, err);
+                        agents_print(bench);
+                }
         return r;
 }

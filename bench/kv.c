@@ -2,6 +2,7 @@
 #include "bench/kv.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +24,12 @@
 struct arguments {
         struct kv_bench bench;
         const char *folder, *tokenizer;
-        unsigned n_tokens;
-        bool large, json;
+        unsigned n_tokens, parts;
+        bool large;
+};
+
+static const char *const part_names[] = {
+        [KV_PART_DEVICE] = "device", [KV_PART_RESUME] = "resume", NULL
 };
 
 uint32_t kv_bench_token(uint32_t seed, uint32_t i, uint32_t bos_id, uint32_t vocab_size) {
@@ -47,10 +52,11 @@ struct table {
         size_t n;
 };
 
-static void add(struct table *t, const char *name, const char *unit, const struct beside *beside,
+static void add(struct table *t, const char *name, const char *unit, struct beside *beside,
                 const char *reference) {
-        if (beside->value.n == 0)
+        if (beside->value.n == 0 || beside->printed)
                 return;
+        beside->printed = true;
         snprintf(t->names[t->n], sizeof(t->names[0]), "%s", name);
         t->rows[t->n] = (struct measurement){ t->names[t->n], unit, &beside->value, reference,
                                               &beside->reference };
@@ -58,7 +64,7 @@ static void add(struct table *t, const char *name, const char *unit, const struc
 }
 
 /* "kv.device_bytes.16k" */
-static void add_bytes(struct table *t, const struct kv_bench *b) {
+static void add_bytes(struct table *t, struct kv_bench *b) {
         for (unsigned i = 0; i < b->n_lengths; i++) {
                 char name[40];
                 bool thousands = b->lengths[i] % 1024 == 0;
@@ -69,7 +75,7 @@ static void add_bytes(struct table *t, const struct kv_bench *b) {
         add(t, "kv.device_bytes.idle", "bytes", &b->idle, "the same session fully resident");
 }
 
-static void print(const struct kv_bench *b, bool json) {
+void kv_bench_print(struct kv_bench *b) {
         static const char *const sources[] = { "cold", "device", "host", "lmdb" };
         struct table t = { .n = 0 };
         char name[40];
@@ -95,7 +101,7 @@ static void print(const struct kv_bench *b, bool json) {
         add(&t, "kv.restore.rate", "MB/s", &b->restore_rate, "direct reads of its pages and state");
         add(&t, "kv.restore.bytes", "bytes", &b->restore_bytes, "its pages and state");
         add(&t, "kv.restore.cached", "bytes", &b->still_cached, "all of kv.mdb");
-        report_print(t.rows, t.n, report_cpu(), json);
+        report_print(t.rows, t.n, report_cpu(), b->json);
 }
 
 static void deinit(struct beside *beside, size_t n) {
@@ -127,23 +133,24 @@ static int make_model(const struct arguments *a, char *ret_path, size_t size, st
 
 static int run(struct arguments *a, struct error *err) {
         char model[PATH_MAX + 8], seekd[PATH_MAX];
+        struct workplace place;
         struct kv_bench *b = &a->bench;
+        bool device = a->parts >> KV_PART_DEVICE & 1, resume = a->parts >> KV_PART_RESUME & 1;
         int r = 0;
         if (!b->seekd)
                 r = workplace_find_seekd(seekd, &b->seekd, err);
         if (r == 0)
-                r = workplace_make(a->folder, "seekd-bench-kv", b->folder, err);
+                r = workplace_make(a->folder, "seekd-bench-kv", &place, err);
         if (r < 0)
                 return r;
+        b->folder = place.folder;
         if (!b->model && (r = make_model(a, model, sizeof(model), err)) == 0)
                 b->model = model;
         if (r == 0)
-                r = kv_bench_device(b, err);
-        if (r == 0)
+                r = device ? kv_bench_device(b, err) : kv_bench_alone(b, err);
+        if (r == 0 && resume)
                 r = kv_bench_resume(b, err);
-        if (r == 0)
-                print(b, a->json);
-        workplace_remove(b->folder);
+        workplace_remove(&place);
         return r;
 }
 
@@ -168,7 +175,8 @@ static int parse(int argc, char **argv, struct arguments *a) {
                 OPTION_NUMBER("hot-rows", &b->hot_rows, 1, 1U << 20,
                               "slots for rows of each source (default 2048)"),
                 OPTION_NUMBER("threads", &b->n_threads, 1, 256, "default: one per CPU"),
-                OPTION_FLAG("json", &a->json, "one JSON object a line"),
+                OPTION_SET("parts", &a->parts, part_names, "of device,resume (default both)"),
+                OPTION_FLAG("json", &b->json, "one JSON object a line"),
         };
         const struct command_line line = {
                 "kv",
@@ -184,7 +192,8 @@ int bench_kv(int argc, char **argv) {
         struct arguments a = {
                 .bench = { .n_pairs = 40, .n_pair_tokens = 8, .n_runs = 5, .hot_rows = HOT_ROWS },
                 .folder = "/var/tmp",
-                .n_tokens = 16U << 10
+                .n_tokens = 16U << 10,
+                .parts = KV_PARTS_ALL
         };
         struct error err = { 0 };
         if (parse(argc, argv, &a) < 0)

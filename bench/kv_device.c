@@ -220,6 +220,11 @@ static int idle(struct session *s, struct error *err) {
         return r == 0 ? advance(s, 1, 1, err) : r;
 }
 
+static double kept_bytes(const struct kv_bench *b, const struct engine *engine) {
+        return (double)(engine_page_bytes(engine) * (b->lengths[0] / ENGINE_PAGE_TOKENS) +
+                        engine_state_bytes(engine));
+}
+
 static int run(struct session *s, struct error *err) {
         struct kv_bench *b = s->bench;
         int r = 0;
@@ -231,16 +236,21 @@ static int run(struct session *s, struct error *err) {
         const struct engine *engine = s->side[LIMITED].engine;
         struct engine_kv_statistics before;
         engine_kv_statistics(engine, &before);
-        b->kept_bytes = (double)(engine_page_bytes(engine) * (b->lengths[0] / ENGINE_PAGE_TOKENS) +
-                                 engine_state_bytes(engine));
-        if (r == 0)
+        b->kept_bytes = kept_bytes(b, engine);
+        if (r == 0) {
+                kv_bench_print(b);
                 r = decode(s, err);
-        if (r == 0)
+        }
+        if (r == 0) {
                 add_traffic(b, engine, &before, s->position);
-        if (r == 0)
+                kv_bench_print(b);
                 r = idle(s, err);
-        series_add(&b->differing.value, (double)s->n_differing);
-        series_add(&b->differing.reference, (double)s->n_compared);
+        }
+        if (r == 0) {
+                series_add(&b->differing.value, (double)s->n_differing);
+                series_add(&b->differing.reference, (double)s->n_compared);
+                kv_bench_print(b);
+        }
         return r;
 }
 
@@ -261,5 +271,24 @@ int kv_bench_device(struct kv_bench *b, struct error *err) {
         }
         for (unsigned i = 0; i < N_SIDES; i++)
                 side_close(&s.side[i]);
+        return r;
+}
+
+int kv_bench_alone(struct kv_bench *b, struct error *err) {
+        struct side side = { .engine = NULL };
+        uint32_t ids[CHUNK], n, length = b->lengths[0];
+        int r = side_open(&side, b, 0, length, err);
+        for (uint32_t at = 0; r == 0 && at < length; at += n) {
+                n = length - at < CHUNK ? length - at : CHUNK;
+                for (uint32_t i = 0; i < n; i++)
+                        ids[i] = kv_bench_token(TEXT, at + i, engine_config(side.engine)->bos_id,
+                                                vocab_size(&side));
+                r = side_step(&side, ids, n, side.logits, err);
+                kv_bench_progress("a prompt by the engine alone", at + n, length);
+        }
+        b->prefill_ms = side.seconds * 1e3;
+        if (r == 0)
+                b->kept_bytes = kept_bytes(b, side.engine);
+        side_close(&side);
         return r;
 }

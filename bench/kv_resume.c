@@ -7,6 +7,7 @@
  * that step, which is as long as the steps after it, is the time to restore. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -270,11 +271,21 @@ static int run(struct resume *r, struct error *err) {
                 e = measure_cold(r, text, err);
                 kv_bench_progress("cold prompts", text + 1, TEXT_MAX);
         }
-        if (e == 0)
+        if (e == 0) {
+                kv_bench_print(r->bench);
                 e = measure_device(r, TEXT_MAX - 1, err);
-        if (e == 0)
+        }
+        if (e == 0) {
+                kv_bench_print(r->bench);
                 e = measure_host(r, TEXT_MAX - 1, err);
-        return e == 0 ? measure_disk(r, err) : e;
+        }
+        if (e == 0) {
+                kv_bench_print(r->bench);
+                e = measure_disk(r, err);
+        }
+        if (e == 0)
+                kv_bench_print(r->bench);
+        return e;
 }
 
 int kv_bench_resume(struct kv_bench *b, struct error *err) {

@@ -43,12 +43,44 @@ static void print_usage(const struct command_line *line) {
                 print_rule(&line->rules[i], width);
 }
 
+static int find_name(const struct option_rule *rule, const char *name, size_t n) {
+        for (int i = 0; rule->names[i]; i++)
+                if (strlen(rule->names[i]) == n && memcmp(rule->names[i], name, n) == 0)
+                        return i;
+        return -ENOENT;
+}
+
+static int take_set(const struct command_line *line, const struct option_rule *rule,
+                    const char *value) {
+        unsigned set = 0;
+        for (const char *at = value;; at++) {
+                size_t n = strcspn(at, ",");
+                int i = find_name(rule, at, n);
+                if (i < 0) {
+                        fprintf(stderr, "seekd-bench %s: --%s: '%.*s' is none of", line->command,
+                                rule->name, (int)n, at);
+                        for (int k = 0; rule->names[k]; k++)
+                                fprintf(stderr, " %s", rule->names[k]);
+                        fputc('\n', stderr);
+                        return -EINVAL;
+                }
+                set |= 1U << i;
+                at += n;
+                if (*at == '\0')
+                        break;
+        }
+        *rule->set = set;
+        return 0;
+}
+
 static int take(const struct command_line *line, const struct option_rule *rule,
                 const char *value) {
         if (rule->flag)
                 *rule->flag = true;
         if (rule->text)
                 *rule->text = value;
+        if (rule->set)
+                return take_set(line, rule, value);
         if (!rule->number)
                 return 0;
         char *end;

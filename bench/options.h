@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Exactly one of flag, text and number is set; what it points to holds the default and is only
+/* Exactly one of flag, text, number and set is set; what it points to holds the default and is only
  * written when the option is given. */
 struct option_rule {
         const char *name; /* without the dashes */
@@ -16,7 +16,9 @@ struct option_rule {
         bool *flag;
         const char **text; /* into argv */
         unsigned *number;
-        unsigned min, max; /* of the number */
+        unsigned min, max;        /* of the number */
+        unsigned *set;            /* bit i: names[i] is in the list */
+        const char *const *names; /* at most 32; NULL ends them */
         bool required;
 };
 
@@ -31,6 +33,10 @@ struct option_rule {
                 .name = (n), .what = "N", .number = (pointer), .min = (min_), .max = (max_),       \
                 .help = (text_)                                                                    \
         }
+
+/* "some,of,the,names" */
+#define OPTION_SET(n, pointer, names_, text_)                                                      \
+        { .name = (n), .what = "LIST", .set = (pointer), .names = (names_), .help = (text_) }
 
 struct command_line {
         const char *command;

@@ -88,12 +88,19 @@ static void print_json(const struct measurement *m, const char *device) {
         putchar('\n');
 }
 
+static void print_head(const char *device) {
+        static char last[256]; /* whose table is open */
+        if (strcmp(last, device) == 0)
+                return;
+        snprintf(last, sizeof(last), "%s", device);
+        printf("on %s\n", device);
+        printf("%-28s %12s %-10s %7s  %12s %7s  %s\n", "name", "value", "unit", "spread",
+               "reference", "ratio", "which is");
+}
+
 void report_print(const struct measurement *measurements, size_t n, const char *device, bool json) {
-        if (!json) {
-                printf("on %s\n", device);
-                printf("%-28s %12s %-10s %7s  %12s %7s  %s\n", "name", "value", "unit", "spread",
-                       "reference", "ratio", "which is");
-        }
+        if (!json)
+                print_head(device);
         for (size_t i = 0; i < n; i++) {
                 const struct measurement *m = &measurements[i];
                 if (json) {
@@ -106,6 +113,7 @@ void report_print(const struct measurement *measurements, size_t n, const char *
                        100 * series_spread(m->value), reference,
                        reference > 0 ? value / reference : 0.0, m->reference);
         }
+        fflush(stdout); /* somebody may look on */
 }
 
 const char *report_cpu(void) {

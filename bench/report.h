@@ -30,7 +30,8 @@ struct measurement {
 };
 
 /* Prints to stdout; with `json` one object a line: name, value, unit, runs, spread, reference,
- * reference_value, ratio (value / reference_value), device. */
+ * reference_value, ratio (value / reference_value), device. Rows that follow others of the same
+ * device are of the same table. */
 void report_print(const struct measurement *measurements, size_t n, const char *device, bool json);
 
 /* The processor and how many of it this process may use; static memory. */

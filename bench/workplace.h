@@ -3,14 +3,23 @@
 #pragma once
 
 #include <limits.h>
+#include <sys/types.h>
 
 #include "bench/checkpoint_config.h"
 
 struct error;
 
+/* Goes with the benchmark, however that ends: a keeper, another process, removes it when the
+ * benchmark and all that it has started are gone. */
+struct workplace {
+        char folder[PATH_MAX];
+        pid_t keeper;
+        int alive; /* what the keeper sees closed; those that are started inherit it */
+};
+
 /* Makes NAME-XXXXXX in `parent`. 0 or a negative errno. */
-int workplace_make(const char *parent, const char *name, char ret[PATH_MAX], struct error *err);
-void workplace_remove(const char *folder); /* with all that is in it */
+int workplace_make(const char *parent, const char *name, struct workplace *ret, struct error *err);
+void workplace_remove(struct workplace *place); /* with all that is in it; nothing runs there */
 
 /* The daemon that was built or installed with this program; *ret points to `buffer`. -ENOENT. */
 int workplace_find_seekd(char buffer[PATH_MAX], const char **ret, struct error *err);

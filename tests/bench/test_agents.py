@@ -15,11 +15,15 @@ BENCH, SEEKD, NANO, MODEL_SEED = (sys.argv.pop(1) for _ in range(4))
 KEYS = {"name", "value", "unit", "runs", "spread", "reference", "reference_value", "ratio", "device"}
 CLASSES = ("interactive", "turn", "agent", "background")
 COUNTS = (1, 3)
-NAMES = [name for n in COUNTS for name in (
-    f"agents.{n}.throughput",
-    *(f"agents.{n}.ttft.{service}.{p}" for service in CLASSES for p in ("p50", "p95")))]
-NAMES += ["agents.hit_rate", "agents.speedup_vs_queue", "agents.jain", "agents.interactive_p95_ratio",
-          "agents.flood_p95_change", "agents.cancel.p99", "agents.cancel.recomputed"]
+
+
+def of_count(n):
+    return [f"agents.{n}.throughput", *(f"agents.{n}.ttft.{service}.{p}" for service in CLASSES for p in ("p50", "p95"))]
+
+
+HIT_RATE, QUEUE = "agents.hit_rate", "agents.speedup_vs_queue"
+NAMES = [*(name for n in COUNTS for name in of_count(n)), HIT_RATE, QUEUE, "agents.jain", "agents.interactive_p95_ratio",
+         "agents.flood_p95_change", "agents.cancel.p99", "agents.cancel.recomputed"]
 QUICK = ("--agents", ",".join(map(str, COUNTS)), "--seconds", "2", "--scale", "8", "--pause", "20", "--completions", "5",
          "--cancels", "3", "--threads", "1")
 
@@ -63,6 +67,16 @@ class Agents(unittest.TestCase):
         self.assertGreaterEqual(results["agents.jain"]["value"], 1 / max(COUNTS))
         self.assertLessEqual(results["agents.jain"]["value"], 1.000001)
 
+    def test_parts_are_measured_alone(self):
+        for parts, names in (("cancel", ["agents.cancel.p99", "agents.cancel.recomputed"]),
+                             ("queue,cancel", [*of_count(COUNTS[-1]), HIT_RATE, QUEUE, "agents.cancel.p99",
+                                               "agents.cancel.recomputed"])):
+            run = self.bench(*QUICK, "--parts", parts)
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
+            lines = run.stdout.splitlines()
+            self.assertTrue(lines[0].startswith("on "))
+            self.assertEqual([line.split()[0] for line in lines[1:]], ["name", *names])
+
     def test_what_cannot_be_measured_is_said(self):
         for args, why in (
                 ({"model": os.path.join(NANO, "nothing")}, "nothing"),
@@ -74,7 +88,7 @@ class Agents(unittest.TestCase):
 
     def test_wrong_options_are_named(self):
         for args in (("--agents", "2,1"), ("--agents", "0"), ("--agents", "1,"), ("--agents", "49"), ("--seconds", "0"),
-                     ("--scale", "-1"), ("more",)):
+                     ("--scale", "-1"), ("more",), ("--parts", "count"), ("--parts", "counts,")):
             run = self.bench(*args)
             self.assertEqual((run.returncode, run.stdout), (2, ""))
             self.assertIn(args[0], run.stderr)
