@@ -113,9 +113,10 @@ struct backend {
         void (*rope_half)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos,
                           const float *sin, uint32_t n_pairs, bool round);
 
-        /* y = x as ROW_FP8 holds it: quantised and dequantised; n a multiple of 32. A block of 32
-         * with NaN or infinity becomes NaN. x and y may be the same. */
-        void (*fp8_round)(const float *x, uint32_t n, float *y);
+        /* y = x as ROW_FP8 would hold it with `block` values a scale, a multiple of 32: quantised
+         * and dequantised; n a multiple of it. A block with NaN or infinity becomes NaN. x and y
+         * may be the same. */
+        void (*fp8_round)(const float *x, uint32_t n, uint32_t block, float *y);
 
         void (*row_unpack)(enum row_format format, const uint8_t *rows, uint32_t n_rows, uint32_t n,
                            float *x);

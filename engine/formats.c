@@ -115,6 +115,14 @@ static void pack_fp8(const float *x, uint32_t n, uint32_t block, uint8_t *codes,
         }
 }
 
+void fp8_round_block(const float *x, uint32_t n, float *ret) {
+        bool finite = all_finite(x, n);
+        uint8_t scale = ue8m0_ceil(block_max(x, n, 1e-4f) * (1.0f / 448.0f));
+        float s = ue8m0_decode(scale);
+        for (uint32_t i = 0; i < n; i++)
+                ret[i] = finite ? e4m3_decode(e4m3_encode(clamp(x[i] / s, 448.0f))) * s : NAN;
+}
+
 static void pack_fp4_block(const float *x, uint32_t n, float s, uint8_t *codes) {
         for (uint32_t i = 0; i < n; i += 2) {
                 unsigned low = e2m1_encode(clamp(x[i] / s, 6.0f)),

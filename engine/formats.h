@@ -47,6 +47,10 @@ size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 wit
  * codes mean nothing. */
 bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row);
 
+/* One block of n values as ROW_FP8 holds its blocks, quantised and dequantised: all NaN when one is
+ * not finite. ret may be x. */
+void fp8_round_block(const float *x, uint32_t n, float *ret);
+
 /* Dequantises one row to floats. */
 void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *ret_x);
 

@@ -41,13 +41,13 @@ static void quantise(void *context, uint32_t first, uint32_t last, unsigned work
                         x = memmove(y, x, job->w->k * sizeof(float));
                         choices_linear_input(job->step, job->w, r, y);
                 }
-                job->step->engine->backend->fp8_round(x, job->w->k, y);
+                job->step->engine->backend->fp8_round(x, job->w->k, job->w->input_block, y);
         }
 }
 
 const float *linear_input(struct step *step, const struct matrix *w, const float *x,
                           uint32_t n_rows, float *room) {
-        if (!w->fp8_input)
+        if (w->input_block == 0)
                 return x;
         struct quantise_job job = { step, w, x, room };
         pool_run(step->engine->pool, n_rows, QUANTISE_ROWS, quantise, &job);

@@ -24,7 +24,9 @@ struct matrix {
         const void *scales;
         uint32_t n, k;
         enum weight_format format;
-        bool fp8_input; /* the product's input rows are quantised first, as by ROW_FP8 */
+        /* The product's input rows are quantised first (backend.h: fp8_round), in blocks of as many
+         * values; 0: they are not. */
+        uint32_t input_block;
 
         /* FP8 only: rows and columns that share a scale, a power of two from WEIGHT_BLOCK on; and
          * which row of its tile row 0 is (matrix_rows() may cut tiles open). */

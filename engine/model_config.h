@@ -133,6 +133,9 @@ struct model_config {
         /* WEIGHT_BF16, or as quantization_config says: dense WEIGHT_FP8, experts WEIGHT_FP4 or
          * WEIGHT_FP8. Which matrices are "dense" in this sense: the family's table of tensors. */
         enum weight_format dense_format, expert_format;
+        uint32_t weight_tile; /* of FP8: rows and columns that share a scale */
+        uint32_t input_block; /* of inputs of quantised matrices: values that share a scale, 0: they
+                                 are not quantised */
 
         /* KV rows that the model was not trained to read quantised: ROW_BF16, with --compute f32
          * ROW_F32. The engine sets it. */

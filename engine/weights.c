@@ -16,6 +16,7 @@
  * list. */
 struct binder {
         const struct checkpoint *checkpoint;
+        const struct model_config *config;
         struct error *err;
         int r;
         uint64_t bytes;
@@ -91,12 +92,12 @@ static struct matrix take_quantised(struct binder *b, const char *stem, enum wei
                 .n = (uint32_t)n,
                 .k = (uint32_t)k,
                 .format = format,
-                .fp8_input = true,
-                .tile = fp4 ? 0 : WEIGHT_BLOCK,
+                .input_block = b->config->input_block,
+                .tile = fp4 ? 0 : b->config->weight_tile,
         };
         w.data = take(b, name, fp4 ? DTYPE_I8 : DTYPE_F8_E4M3, 2,
                       (uint64_t[]){ n, fp4 ? k / 2 : k });
-        uint64_t rows = fp4 ? n : n / WEIGHT_BLOCK, blocks = k / WEIGHT_BLOCK;
+        uint64_t blocks = matrix_row_blocks(&w), rows = matrix_n_scales(&w) / blocks;
         snprintf(name, sizeof(name), "%s.scale", stem);
         w.scales = take(b, name, DTYPE_F8_E8M0, 2, (uint64_t[]){ rows, blocks });
         if (scan && b->r == 0)
@@ -140,7 +141,7 @@ static void bind_attention(struct binder *b, const struct model_config *c,
         w->sinks = take_f32(b, "attn.attn_sink", c->n_heads);
         uint64_t o = (uint64_t)c->o_groups * c->o_lora_rank;
         w->wo_a = take_dense(b, c, "attn.wo_a", o, heads / c->o_groups);
-        w->wo_a.fp8_input = false; /* the release multiplies the dequantised weight in BF16 */
+        w->wo_a.input_block = 0; /* the release multiplies the dequantised weight in BF16 */
         w->wo_b = take_dense(b, c, "attn.wo_b", d, o);
         if (layer->owns_kv) {
                 w->compress_kv =
@@ -278,6 +279,7 @@ int weights_bind(struct weights *ret, const struct checkpoint *checkpoint,
                  const struct progress *progress, struct error *err) {
         struct weights w = { 0 };
         struct binder b = { .checkpoint = checkpoint,
+                            .config = config,
                             .err = err,
                             .tables_optional = tables_optional };
 

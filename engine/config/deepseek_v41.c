@@ -300,6 +300,7 @@ static void read_quantization(struct config_reader *in, struct model_config *c) 
         bool fp4 = config_one_of(&sub, "expert_dtype", dtypes, 2) == 0;
         config_refuse_left(&sub, NULL, 0);
         c->dense_format = WEIGHT_FP8;
+        c->weight_tile = c->input_block = WEIGHT_BLOCK;
         c->expert_format = fp4 ? WEIGHT_FP4 : WEIGHT_FP8;
         in->r = sub.r;
         config_reader_deinit(&sub);

@@ -111,13 +111,9 @@ void reference_rope_half(float *x, uint32_t n_vectors, uint32_t dim, const float
         }
 }
 
-static void fp8_round(const float *x, uint32_t n, float *y) {
-        uint8_t row[FP8_BLOCK + 1];
-        for (uint32_t i = 0; i < n; i += FP8_BLOCK) {
-                if (!row_pack(ROW_FP8, x + i, FP8_BLOCK, row))
-                        row[FP8_BLOCK] = 255; /* the scale that is NaN */
-                row_unpack(ROW_FP8, row, FP8_BLOCK, y + i);
-        }
+static void fp8_round(const float *x, uint32_t n, uint32_t block, float *y) {
+        for (uint32_t i = 0; i < n; i += block)
+                fp8_round_block(x + i, block, y + i);
 }
 
 static void unpack_rows(enum row_format format, const uint8_t *rows, uint32_t n_rows, uint32_t n,

@@ -71,10 +71,10 @@ static inline float e4m3_round(float x) {
         return float_from_bits((a < 0x1p-6f ? float_bits(small) : normal) | sign);
 }
 
-/* One block of ROW_FP8: see row_pack(). Loops that the compiler turns into vectors. */
-static void fp8_round_block(const float *x, float *y) {
+/* One block of ROW_FP8: see fp8_round_block(). Loops that the compiler turns into vectors. */
+static void round_block(const float *x, uint32_t n, float *y) {
         uint32_t worst = 0;
-        for (uint32_t i = 0; i < FP8_BLOCK; i++) {
+        for (uint32_t i = 0; i < n; i++) {
                 uint32_t magnitude = float_bits(x[i]) & 0x7FFFFFFF;
                 worst = magnitude > worst ? magnitude : worst;
         }
@@ -82,16 +82,16 @@ static void fp8_round_block(const float *x, float *y) {
         uint32_t u = float_bits((a > 1e-4f ? a : 1e-4f) * (1.0f / 448.0f));
         float scale = worst < 0x7F800000 ? ue8m0_values[(u >> 23) + ((u & 0x7FFFFF) != 0)] : NAN;
         float inverse = 1.0f / scale; /* both powers of two: x * inverse = x / scale */
-        for (uint32_t i = 0; i < FP8_BLOCK; i++) {
+        for (uint32_t i = 0; i < n; i++) {
                 float t = x[i] * inverse;
                 t = t > 448.0f ? 448.0f : t < -448.0f ? -448.0f : t;
                 y[i] = e4m3_round(t) * scale;
         }
 }
 
-static void fp8_round(const float *x, uint32_t n, float *y) {
-        for (uint32_t i = 0; i < n; i += FP8_BLOCK)
-                fp8_round_block(x + i, y + i);
+static void fp8_round(const float *x, uint32_t n, uint32_t block, float *y) {
+        for (uint32_t i = 0; i < n; i += block)
+                round_block(x + i, block, y + i);
 }
 
 /* Code bits to value, as in e4m3_decode; these rows were packed by us and hold no NaN codes. */

@@ -50,7 +50,7 @@ static void compare(const struct backend *backend, const json_t *expected, const
               *y = calloc((size_t)n_rows * n, sizeof(float)),
               *scratch = calloc(matmul_scratch(k), sizeof(float));
         for (uint32_t r = 0; r < n_rows; r++)
-                backend->fp8_round(x + (size_t)r * k, k, quantised + (size_t)r * k);
+                backend->fp8_round(x + (size_t)r * k, k, FP8_BLOCK, quantised + (size_t)r * k);
         struct matmul m = { quantised, k, n_rows, *w, y, n, round, scratch };
         backend->matmul(&m, 0, n);
         for (size_t i = 0; i < (size_t)n_rows * n; i++) {

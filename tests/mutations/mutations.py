@@ -32,9 +32,9 @@ MUTATIONS = [
      "(uint32_t)((position - n_old + done) % c->window);", "(uint32_t)((position - n_old + done + 1) % c->window);"),
     ("input of wo_a quantised", "engine/shared_kv.c",
      "        linear_grouped(step, &w->wo_a,",
-     "        for (uint32_t r = 0; w->wo_b.fp8_input && r < step->n_rows; r++)\n"
+     "        for (uint32_t r = 0; w->wo_b.input_block && r < step->n_rows; r++)\n"
      "                e->backend->fp8_round(ws->o + (size_t)r * w->wo_a.k * e->config.o_groups,\n"
-     "                                      w->wo_a.k * e->config.o_groups,\n"
+     "                                      w->wo_a.k * e->config.o_groups, w->wo_b.input_block,\n"
      "                                      ws->o + (size_t)r * w->wo_a.k * e->config.o_groups);\n"
      "        linear_grouped(step, &w->wo_a,"),
     ("softmax scale of the rotated part only", "engine/shared_kv.c",
@@ -142,7 +142,7 @@ MUTATIONS = [
 
     # Formats of weights and their inputs
     ("inputs of quantised weights not quantised", "engine/linear.c",
-     "        if (!w->fp8_input)", "        if (true)"),
+     "        if (w->input_block == 0)", "        if (true)"),
     ("FP8 scale half as large", "engine/formats.c",
      "(1.0f / 448.0f));", "(1.0f / 896.0f));"),
     ("nibbles of expert weights swapped", "engine/cpu/reference.c",
