@@ -55,9 +55,20 @@ static int compile_split(const char *pattern, pcre2_code **ret, struct error *er
         return 0;
 }
 
-static int read_split(struct pretokenizer *pretokenizer, json_t *json, struct error *err) {
-        if (pretokenizer->n_splits == SPLITS_MAX)
+static int add_split(struct pretokenizer *pretokenizer, const char *regex, struct error *err) {
+        unsigned index = pretokenizer->n_splits;
+        if (index == SPLITS_MAX)
                 return error_set(err, -EINVAL, "more than %d Splits", SPLITS_MAX);
+        int r = compile_split(regex, &pretokenizer->splits[index], err);
+        if (r < 0)
+                return r;
+        if (pretokenizer->n_deepseek == index && split_deepseek_is(regex, index))
+                pretokenizer->n_deepseek++;
+        pretokenizer->n_splits++;
+        return 0;
+}
+
+static int read_split(struct pretokenizer *pretokenizer, json_t *json, struct error *err) {
         const char *behavior = json_string_value(json_object_get(json, "behavior"));
         if (!behavior || strcmp(behavior, "Isolated") != 0)
                 return error_set(err, -EINVAL, "behavior '%s': only Isolated is supported",
@@ -68,14 +79,15 @@ static int read_split(struct pretokenizer *pretokenizer, json_t *json, struct er
                 json_string_value(json_object_get(json_object_get(json, "pattern"), "Regex"));
         if (!regex)
                 return error_set(err, -EINVAL, "pattern: only Regex is supported");
-        unsigned index = pretokenizer->n_splits;
-        int r = compile_split(regex, &pretokenizer->splits[index], err);
-        if (r < 0)
-                return r;
-        if (pretokenizer->n_deepseek == index && split_deepseek_is(regex, index))
-                pretokenizer->n_deepseek++;
-        pretokenizer->n_splits++;
-        return 0;
+        return add_split(pretokenizer, regex, err);
+}
+
+/* Rust's is_numeric(), by which the step cuts, is the general category N. */
+static int read_digits(struct pretokenizer *pretokenizer, json_t *json, struct error *err) {
+        json_t *individual = json_object_get(json, "individual_digits");
+        if (!json_is_boolean(individual))
+                return error_set(err, -EINVAL, "individual_digits: neither true nor false");
+        return add_split(pretokenizer, json_is_true(individual) ? "\\p{N}" : "\\p{N}+", err);
 }
 
 static int read_byte_level(json_t *json, struct error *err) {
@@ -92,10 +104,12 @@ static int read_step(struct pretokenizer *pretokenizer, json_t *json, bool last,
         const char *type = json_string_value(json_object_get(json, "type"));
         if (type && strcmp(type, "Split") == 0 && !last)
                 return read_split(pretokenizer, json, err);
+        if (type && strcmp(type, "Digits") == 0 && !last)
+                return read_digits(pretokenizer, json, err);
         if (type && strcmp(type, "ByteLevel") == 0 && last)
                 return read_byte_level(json, err);
         return error_set(err, -EINVAL,
-                         "type '%s': only Splits and then one ByteLevel are supported",
+                         "type '%s': only Splits, Digits and then one ByteLevel are supported",
                          type ? type : "missing");
 }
 

@@ -127,6 +127,13 @@ static int counted(struct translation *t, struct error *err) {
         return 0;
 }
 
+/* Oniguruma's '$' matches before every line feed and at the end of the text. */
+static int end_of_line(struct translation *t) {
+        emit(t, "(?=\\n|\\z)", strlen("(?=\\n|\\z)"));
+        t->at++;
+        return 0;
+}
+
 static int step(struct translation *t, struct error *err) {
         char c = t->pattern[t->at];
         if (c == '\\')
@@ -137,9 +144,9 @@ static int step(struct translation *t, struct error *err) {
         case '[': return open_class(t, err);
         case '(': return group(t, err);
         case '{': return counted(t, err);
+        case '$': return end_of_line(t);
         case '^':
-        case '$':
-        case '.': return refuse(t, "an unescaped '^', '$' or '.'", err);
+        case '.': return refuse(t, "an unescaped '^' or '.'", err);
         default: copy(t, 1); return 0;
         }
 }

@@ -15,7 +15,7 @@
 #include "engine/pretokenize.h"
 #include "engine/text_class.h"
 
-static const char *model_dir; /* set by meson */
+static const char *model_dir, *v2_pieces; /* set by meson */
 
 struct both {
         struct pretokenizer scanner, patterns;
@@ -161,14 +161,45 @@ static void test_every_character_is_classed_alike(void **state) {
         assert_true(n_checked >= 1000000);
 }
 
+/* DeepSeek-V2's steps, as Hugging Face `tokenizers` 0.23.3 cuts by them. */
+static void test_the_steps_of_v2_cut_as_elsewhere(void **state) {
+        (void)state;
+        json_auto_t *root = json_load_file(v2_pieces, JSON_ALLOW_NUL, NULL);
+        CLEANUP(pretokenizer_deinit) struct pretokenizer pretokenizer = { 0 };
+        assert_int_equal(
+                pretokenizer_read(&pretokenizer, json_object_get(root, "pre_tokenizer"), NULL), 0);
+        assert_int_equal(pretokenizer.n_splits, 6);
+        size_t i;
+        json_t *one;
+        json_array_foreach(json_object_get(root, "cases"), i, one) {
+                CLEANUP(pieces_deinit) struct pieces pieces = { 0 };
+                const char *text = json_string_value(json_array_get(one, 0));
+                json_t *expected = json_array_get(one, 1);
+                struct piece piece;
+                assert_int_equal(pieces_start(&pieces, &pretokenizer, text, strlen(text), NULL), 0);
+                for (size_t k = 0; k < json_array_size(expected); k++) {
+                        const char *wanted = json_string_value(json_array_get(expected, k));
+                        assert_true(pieces_next(&pieces, &piece));
+                        if (piece.n != strlen(wanted) ||
+                            memcmp(text + piece.at, wanted, piece.n) != 0)
+                                fail_msg("case %zu, piece %zu: '%.*s', not '%s'", i, k,
+                                         (int)piece.n, text + piece.at, wanted);
+                }
+                assert_false(pieces_next(&pieces, &piece));
+        }
+        assert_true(i > 100);
+}
+
 int main(int argc, char **argv) {
-        if (argc != 2)
+        if (argc != 3)
                 return 2;
         model_dir = argv[1];
+        v2_pieces = argv[2];
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_one_scanner_replaces_the_patterns),
                 cmocka_unit_test(test_any_mixture_of_kinds_is_cut_alike),
                 cmocka_unit_test(test_every_character_is_classed_alike),
+                cmocka_unit_test(test_the_steps_of_v2_cut_as_elsewhere),
         };
         return cmocka_run_group_tests(tests, open_both, close_both);
 }
