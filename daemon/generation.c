@@ -140,7 +140,6 @@ void generation_finish(struct request *request, int reason, const struct refusal
         assert(!request->finished);
         request->finished = true;
         request->finish_reason = reason;
-        keeper_end(request);
         bool cut = reason == REASON(STOP) || reason == REASON(ERROR);
         struct refusal lost;
         if (send_rest(request, cut) < 0 && reason != REASON(ERROR)) {
@@ -153,6 +152,7 @@ void generation_finish(struct request *request, int reason, const struct refusal
                 request->finish_reason = REASON(STOP);
         if (request->finish_reason == REASON(EOS) && has_calls(request))
                 request->finish_reason = REASON(TOOL_CALLS);
+        keeper_end(request); /* what comes next depends on how it ended */
         size_t n = 0;
         CLEANUP_FREE uint8_t *bytes = answer_done(request, error, now_ns, &n);
         if (bytes)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "daemon/keeper_private.h"
@@ -80,7 +81,7 @@ static int open_store(const struct keeper_options *options, const struct engine 
 /* What a parked sequence holds in memory stands in nobody's way. */
 static bool end_parked(void *context) {
         struct keeper *keeper = context;
-        return parking_drop(&keeper->parking, NULL);
+        return parking_drop(&keeper->parking, NULL, clock_ns());
 }
 
 int keeper_open(const struct keeper_options *options, const struct engine *engine,
@@ -142,7 +143,7 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
 struct keeper *keeper_close(struct keeper *keeper) {
         if (!keeper)
                 return NULL;
-        while (parking_drop(&keeper->parking, NULL))
+        while (parking_drop(&keeper->parking, NULL, clock_ns()))
                 ;
         session_pins_deinit(&keeper->pins);
         kv_cache_close(keeper->cache);
@@ -198,6 +199,7 @@ int keeper_purge(struct keeper *keeper, uint32_t uid, const uint64_t *sessions, 
         for (size_t i = 0; i < n_sessions; i++)
                 session_pins_drop(&keeper->pins, sessions[i]);
         parking_drop_user(&keeper->parking, uid);
+        tool_pauses_forget(&keeper->pauses, uid);
         return kv_cache_purge(keeper->cache, uid);
 }
 
@@ -238,5 +240,5 @@ uint64_t keeper_parked_bytes(struct keeper *keeper, const struct request *except
 }
 
 bool keeper_drop_parked(struct keeper *keeper, const struct request *except) {
-        return keeper && parking_drop(&keeper->parking, next_of(keeper, except));
+        return keeper && parking_drop(&keeper->parking, next_of(keeper, except), clock_ns());
 }

@@ -42,6 +42,10 @@ int keeper_open(const struct keeper_options *options, const struct engine *engin
                 struct keeper **ret, struct error *err);
 struct keeper *keeper_close(struct keeper *keeper); /* NULL-safe, returns NULL */
 
+/* A request has come: how long the tool took that its conversation waited for is learned from it.
+ * `keeper` may be NULL. */
+void keeper_arrived(struct keeper *keeper, const struct request *request);
+
 /* Makes the request's sequence, holding as much of its tokens as is parked or kept. 0, -EAGAIN (it
  * is being read from disk: ask again), -ENOSPC (no room on the device), -ENOMEM. `keeper` may be
  * NULL. */
@@ -64,7 +68,7 @@ void keeper_end(struct request *request);
  * there. A sequence that must not be used again is freed before. */
 void keeper_leave(struct request *request);
 
-/* Device bytes of parked sequences, and giving up the oldest of them, except the one with which
+/* Device bytes of parked sequences, and giving up the next of them, except the one with which
  * this request (may be NULL) would go on. False: there is none. `keeper` may be NULL. */
 uint64_t keeper_parked_bytes(struct keeper *keeper, const struct request *except);
 bool keeper_drop_parked(struct keeper *keeper, const struct request *except);

@@ -4,6 +4,7 @@
 #include "daemon/keeper.h"
 #include "daemon/parking.h"
 #include "daemon/session_pins.h"
+#include "daemon/tool_pauses.h"
 
 struct kv_store;
 
@@ -11,6 +12,7 @@ struct keeper {
         struct kv_store *store;
         struct kv_cache *cache;
         struct parking parking;
+        struct tool_pauses pauses;
         struct session_pins pins;
         uint64_t pinned_bytes_max; /* of one user */
         struct keeper_limits limits;

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "daemon/answer_stream.h"
 #include "daemon/keeper_private.h"
 #include "daemon/request.h"
 #include "daemon/session_table.h"
@@ -202,12 +203,48 @@ static void pin_turn(struct request *request) {
                                  (uint32_t)request->tokens.n);
 }
 
+/* The tool that the next turn waits for: of the answer's calls the one that takes longest. */
+static uint64_t slowest_tool(const struct tool_pauses *pauses, const struct request *request) {
+        size_t n = 0;
+        const struct chat_call *calls = answer_stream_calls(request->answer, &n);
+        uint64_t slowest = 0, most_ns = 0;
+        for (size_t i = 0; i < n; i++) {
+                uint64_t tool = tool_id(calls[i].name.data, calls[i].name.n),
+                         ns = tool_pauses_bound_ns(pauses, request->uid, tool);
+                if (ns > most_ns) {
+                        slowest = tool;
+                        most_ns = ns;
+                }
+        }
+        return slowest;
+}
+
+/* Until when its tool's answer is expected; 0: it waits for none. The pause begins. */
+static uint64_t expect(struct tool_pauses *pauses, const struct request *request) {
+        uint64_t since_ns = request->last_token_ns;
+        if (request->finish_reason != SEEKD__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS)
+                return 0;
+        uint64_t tool = slowest_tool(pauses, request);
+        tool_pauses_begin(pauses, request->uid, request->subject, request->tokens.ids,
+                          (uint32_t)sequence_position(request->sequence), tool, since_ns);
+        return since_ns + tool_pauses_bound_ns(pauses, request->uid, tool);
+}
+
+void keeper_arrived(struct keeper *keeper, const struct request *request) {
+        if (keeper)
+                tool_pauses_end(&keeper->pauses, request->uid, request->subject,
+                                request->tokens.ids, (uint32_t)request->tokens.n,
+                                request->received_ns);
+}
+
 void keeper_end(struct request *request) {
+        struct keeper *keeper = request->keeper;
         bool kept = keep_all(request);
         if (kept)
                 pin_turn(request);
         if (kept && has_next_turn(request))
-                parking_add(&request->keeper->parking, request);
+                parking_add(&keeper->parking, request, expect(&keeper->pauses, request),
+                            clock_ns());
         let_go(request);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "daemon/request.h"
+#include "daemon/retention.h"
 #include "engine/engine.h"
 #include "memory/kv_cache.h"
 
@@ -28,13 +29,20 @@ static bool begins(const struct parked *parked, const struct request *request, u
                 memcmp(parked->ids, request->tokens.ids, parked->n * sizeof(parked->ids[0])) == 0;
 }
 
-bool parking_drop(struct parking *parking, const struct parked *except) {
+static void claims(const struct parking *parking, struct retained *ret) {
         for (unsigned i = 0; i < parking->n; i++)
-                if (&parking->parked[i] != except) {
-                        drop_at(parking, i);
-                        return true;
-                }
-        return false;
+                ret[i] = (struct retained){ parking->parked[i].uid, parking->parked[i].until_ns };
+}
+
+bool parking_drop(struct parking *parking, const struct parked *except, uint64_t now_ns) {
+        struct retained retained[PARKED_MAX];
+        claims(parking, retained);
+        size_t i = retention_choose(retained, parking->n,
+                                    except ? (size_t)(except - parking->parked) : SIZE_MAX, now_ns);
+        if (i == SIZE_MAX)
+                return false;
+        drop_at(parking, (unsigned)i);
+        return true;
 }
 
 void parking_drop_user(struct parking *parking, uint32_t uid) {
@@ -51,7 +59,24 @@ uint64_t parking_bytes(const struct parking *parking, const struct parked *excep
         return bytes;
 }
 
-bool parking_add(struct parking *parking, struct request *request) {
+/* Room for one more of this kind. False: it would be the next to go itself. */
+static bool make_room(struct parking *parking, const struct retained *more, uint64_t bytes,
+                      uint64_t now_ns) {
+        struct retained retained[PARKED_MAX + 1];
+        while (parking->n == PARKED_MAX ||
+               (parking->n > 0 && parking_bytes(parking, NULL) + bytes > parking->bytes_max)) {
+                claims(parking, retained);
+                retained[parking->n] = *more;
+                size_t i = retention_choose(retained, parking->n + 1, SIZE_MAX, now_ns);
+                if (i == parking->n)
+                        return false;
+                drop_at(parking, (unsigned)i);
+        }
+        return true;
+}
+
+bool parking_add(struct parking *parking, struct request *request, uint64_t until_ns,
+                 uint64_t now_ns) {
         uint64_t n = sequence_position(request->sequence),
                  bytes = sequence_bytes(request->sequence);
         if (n == 0 || bytes > parking->bytes_max)
@@ -64,14 +89,15 @@ bool parking_add(struct parking *parking, struct request *request) {
         for (unsigned i = parking->n; i > 0; i--)
                 if (begins(&parking->parked[i - 1], request, n))
                         drop_at(parking, i - 1);
-        while (parking->n > 0 &&
-               (parking->n == PARKED_MAX ||
-                parking_bytes(parking, NULL) + bytes > parking->bytes_max))
-                drop_at(parking, 0);
+        if (!make_room(parking, &(struct retained){ request->uid, until_ns }, bytes, now_ns)) {
+                free(ids);
+                return false;
+        }
         struct parked *parked = &parking->parked[parking->n++];
         *parked = (struct parked){ .uid = request->uid,
                                    .ids = ids,
                                    .n = (uint32_t)n,
+                                   .until_ns = until_ns,
                                    .sequence = request->sequence,
                                    .lease = request->lease };
         memcpy(parked->subject, request->subject, sizeof(parked->subject));

@@ -109,6 +109,7 @@ void runner_add(struct runner *runner, struct request *request) {
         runner->requests[runner->n_requests++] = request;
         request->flow = flow_enter(&runner->share, schedule_class(request), request->uid,
                                    share_key(request));
+        keeper_arrived(runner->keeper, request);
         if (!request->flow)
                 fail(request, "out of memory", clock_ns());
 }

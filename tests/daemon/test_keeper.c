@@ -12,13 +12,17 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
-#include "daemon/keeper.h"
+#include "daemon/answer_stream.h"
+#include "daemon/keeper_private.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
+#include "engine/text_stream.h"
 #include "proto/record_types.h"
+#include "proto/token_delta.h"
 #include "tests/daemon/runner_world.h"
 
 #define TURN_TOKENS   900 /* seven pages and some */
@@ -499,6 +503,79 @@ static void no_more_are_parked_than_may(void **state) {
         stop(&machine);
 }
 
+/* -- retention -----------------------------------------------------------------------------------
+ */
+
+static void ignore(void *userdata, const struct token_delta *delta, const char *text, size_t n) {
+        (void)userdata;
+        (void)delta;
+        (void)text;
+        (void)n;
+}
+
+/* The request's answer was a call of the tool "f". */
+static void call_a_tool(const struct machine *machine, struct request *request) {
+        static const char call[] = "\n\n<｜DSML｜ calls>\n<｜DSML｜ invoke name=\"f\">\n"
+                                   "</｜DSML｜ invoke>\n</｜DSML｜ calls>";
+        struct answer_options options = { 0 };
+        CLEANUP(token_list_deinit) struct token_list ids = { 0 };
+        struct error err = { 0 };
+        const struct tokenizer *tokenizer = engine_tokenizer(machine->engine);
+        assert_int_equal(chat_tokens_find(tokenizer, &options.tokens, &err), 0);
+        assert_int_equal(answer_stream_new(&options, &request->answer), 0);
+        assert_int_equal(text_stream_new(tokenizer, NULL, 0, false, &request->text), 0);
+        assert_int_equal(
+                tokenizer_encode(tokenizer, call, strlen(call), TOKENIZE_SPECIAL, &ids, &err), 0);
+        for (size_t i = 0; i < ids.n; i++)
+                answer_stream_token(request->answer, request->text,
+                                    &(struct token_delta){ .id = ids.ids[i] }, ignore, NULL);
+        assert_int_equal(answer_stream_finish(request->answer, request->text, 0, ignore, NULL), 0);
+        request->finish_reason = SEEKD__V1__FINISH_REASON__FINISH_REASON_TOOL_CALLS;
+}
+
+/* A turn that ended at `end_ns` with a call, or without one (0). */
+static void end_turn(struct machine *machine, uint32_t seed, uint64_t end_ns) {
+        CLEANUP_FREE float *logits = new_logits(machine);
+        struct request *request = ask(seed, TURN_TOKENS);
+        begin(machine, request);
+        compute(machine, request, logits);
+        request->last_token_ns = end_ns;
+        if (end_ns != 0)
+                call_a_tool(machine, request);
+        keeper_end(request);
+        request_free(request);
+}
+
+static uint64_t until_ns(const struct machine *machine, unsigned i) {
+        return machine->keeper->parking.parked[i].until_ns;
+}
+
+static void who_waits_for_a_tool_stays_as_long_as_it_takes(void **state) {
+        (void)state;
+        struct machine machine = start((struct memory){ 0, 16 << 20, "" });
+        uint64_t now_ns = clock_ns();
+        end_turn(&machine, 1, now_ns);
+        end_turn(&machine, 2, 0);
+        assert_int_equal(until_ns(&machine, 0), now_ns + PAUSE_UNKNOWN_NS);
+        assert_true(keeper_drop_parked(machine.keeper, NULL)); /* not the older one */
+        assert_int_equal(statistics(&machine).n_parked, 1);
+        assert_int_not_equal(until_ns(&machine, 0), 0);
+
+        struct request *next = ask(1, ALL_TOKENS); /* the tool's answer has come */
+        next->received_ns = now_ns + 4 * NS_PER_S;
+        keeper_arrived(machine.keeper, next);
+        request_free(next);
+        uint64_t long_ago_ns = now_ns - 3600 * NS_PER_S;
+        end_turn(&machine, 2, 0);
+        end_turn(&machine, 3, long_ago_ns);
+        assert_int_equal(statistics(&machine).n_parked, 3);
+        assert_int_equal(until_ns(&machine, 2), long_ago_ns + 6 * NS_PER_S);
+        assert_true(keeper_drop_parked(machine.keeper, NULL)); /* its time is over */
+        assert_int_equal(until_ns(&machine, 0), now_ns + PAUSE_UNKNOWN_NS);
+        assert_int_equal(until_ns(&machine, 1), 0);
+        stop(&machine);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_tier_gives_the_same_logits),
@@ -515,6 +592,7 @@ int main(void) {
                 cmocka_unit_test(parked_sequences_make_room_on_the_device),
                 cmocka_unit_test(parked_sequences_make_room_in_the_host),
                 cmocka_unit_test(no_more_are_parked_than_may),
+                cmocka_unit_test(who_waits_for_a_tool_stays_as_long_as_it_takes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
