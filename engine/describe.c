@@ -44,9 +44,10 @@ static void sum_active(struct description *d, const struct model_config *c) {
         uint64_t vocab = c->vocab_size, row = c->hidden_size;
         struct component_size embedding = { 1, vocab * row, vocab * row * sizeof(uint16_t) };
         leave_out(d, embedding, vocab - 1, vocab);
+        uint64_t expert_layers = model_config_expert_layers(c);
         leave_out(d, d->component[COMPONENT_EXPERTS],
-                  (uint64_t)c->n_layers * (c->n_experts - c->n_experts_per_token),
-                  (uint64_t)c->n_layers * c->n_experts);
+                  expert_layers * (c->n_experts - c->n_experts_per_token),
+                  expert_layers * c->n_experts);
         uint64_t rows = 0, read = 0;
         for (uint32_t i = 0; i < c->n_engram_layers; i++) {
                 rows += c->engram_rows[i];

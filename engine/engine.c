@@ -211,11 +211,16 @@ bool engine_skipped(const struct engine *engine, unsigned index, char *ret_text,
 uint64_t engine_decode_bytes(const struct engine *engine) {
         const struct model_config *c = &engine->config;
         uint64_t embed_row = (uint64_t)c->hidden_size * sizeof(uint16_t);
-        const struct mlp_weights *w = &engine->weights.experts[0];
-        uint64_t expert = matrix_bytes(&w->gate) + matrix_bytes(&w->up) + matrix_bytes(&w->down);
+        uint64_t expert_layers = model_config_expert_layers(c), expert = 0;
+        for (uint32_t l = 0; expert_layers > 0 && expert == 0; l++) {
+                const struct mlp_weights *w = engine->weights.layer[l].experts;
+                if (c->layer[l].feed_forward == FEED_FORWARD_EXPERTS)
+                        expert = matrix_bytes(&w->gate) + matrix_bytes(&w->up) +
+                                matrix_bytes(&w->down);
+        }
         uint64_t engram_row = c->engram_head_dim + c->engram_head_dim / FP8_BLOCK;
         uint64_t bytes = engine->weights.bytes - (c->vocab_size - 1) * embed_row -
-                (uint64_t)c->n_layers * (c->n_experts - c->n_experts_per_token) * expert;
+                expert_layers * (c->n_experts - c->n_experts_per_token) * expert;
         for (uint32_t i = 0; i < c->n_engram_layers; i++) {
                 bool counted = engine->engram_tables.table[i].codes != NULL;
                 bytes -= counted ? c->engram_rows[i] * engram_row : 0;

@@ -26,6 +26,7 @@ void config_defaults(struct model_config *ret) {
         ret->n_kv_heads = 1;
         ret->gate_temp = 1;
         ret->swiglu_limit = INFINITY;
+        ret->weight_tile = WEIGHT_BLOCK;
         ret->exact_rows = ROW_BF16;
         for (unsigned i = 0; i < LAYERS_MAX; i++)
                 ret->layer[i] =
@@ -96,6 +97,7 @@ static int parse_document(const char *file, json_t *root, struct model_config *r
         struct model_config config;
         memset(&config, 0, sizeof(config)); /* padding too: configurations are compared as bytes */
         snprintf(config.architecture, sizeof(config.architecture), "%s", family->model_type);
+        config.family = family->family;
         config_defaults(&config);
         r = family->parse(file, root, &config, err);
         if (r == 0)

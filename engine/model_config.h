@@ -29,6 +29,10 @@ struct error;
 /* Rotated channel pairs of a vector, their tables on the stack; released models have 32. */
 #define ROPE_PAIRS_MAX 128
 
+/* Who reads config.json (engine/config) and lists the tensors (engine/tensors). */
+enum model_family { FAMILY_DEEPSEEK_V41 };
+#define N_MODEL_FAMILIES (FAMILY_DEEPSEEK_V41 + 1)
+
 /* How a layer attends: attention.h has the operations of each. */
 enum attention_kind {
         ATTENTION_CSA2, /* V4.1: a window, and rows selected from a layer that may be another */
@@ -90,6 +94,7 @@ struct nsa_config {
 };
 
 struct model_config {
+        enum model_family family;
         char architecture[64]; /* model_type */
 
         uint32_t vocab_size, hidden_size, n_layers, n_draft_layers; /* drafts are not run */
@@ -143,6 +148,14 @@ struct model_config {
 
         struct layer_config layer[LAYERS_MAX];
 };
+
+/* Layers whose feed-forward part is experts. */
+static inline uint32_t model_config_expert_layers(const struct model_config *config) {
+        uint32_t n = 0;
+        for (uint32_t l = 0; l < config->n_layers; l++)
+                n += config->layer[l].feed_forward == FEED_FORWARD_EXPERTS;
+        return n;
+}
 
 /* Reads DIR/config.json, by the reader of its family (engine/config). */
 int model_config_read(const char *dir, struct model_config *ret, struct error *err);

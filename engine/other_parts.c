@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <string.h>
 
 #include "base/error.h"
 #include "engine/model_config.h"
@@ -69,6 +70,11 @@ int other_parts_parse(const char *file, const char *json, size_t n, struct other
         if (!root)
                 return error_set(err, -EINVAL, "%s: line %d: %s", file, why.line, why.text);
         struct other_parts parts = { 0 };
+        const char *family = json_string_value(json_object_get(root, "model_type"));
+        if (family && strcmp(family, "deepseek_v41") != 0) { /* its tensors list says all there is */
+                *ret = parts;
+                return 0;
+        }
         const json_t *text = json_object_get(root, "text_config");
         struct fields f = { file, text ? "text_config." : "", text ? text : root, err, 0 };
         read_draft(&f, &parts.draft);

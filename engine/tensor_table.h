@@ -1,14 +1,10 @@
-/* The tensors of a checkpoint, as its configuration implies them: names, types and shapes of
- * DeepSeek-V4.1's files, without opening one.
- *
- * Matrices of dense layers and experts are in the configuration's formats (matrix.h); a tensor of
- * scales is called like its weight, with `.scale` instead of `.weight`. Engram tables are always
- * FP8 with a scale for 32 columns; embeddings, norms, routers, compressors and the residual mixing
- * are always BF16 or F32.
- *
- * Pure functions; any thread. */
+/* The tensors of a checkpoint, as its configuration implies them: names, types, shapes and places
+ * in the model, without opening one. Each family lists its own (engine/tensors). Pure functions;
+ * any thread. */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "engine/formats.h"
@@ -49,6 +45,15 @@ enum tensor_content {
         CONTENT_MIX_SCALE,
 };
 
+/* Where a tensor belongs: an offset in struct weights, in struct layer_weights of `layer`, or in
+ * struct mlp_weights of its `expert`. There is a pointer to the numbers; for CONTENT_MATRIX and
+ * CONTENT_EMBEDDING a struct matrix, into which CONTENT_SCALES go as well, unless `plain`. */
+struct tensor_place {
+        enum { PLACE_NONE, PLACE_MODEL, PLACE_LAYER, PLACE_EXPERT } of;
+        size_t offset;
+        bool plain; /* a pointer, whatever the content */
+};
+
 struct tensor_entry {
         char name[96];
         enum dtype dtype;
@@ -59,6 +64,10 @@ struct tensor_entry {
         enum component component;
         enum tensor_content content;
         enum weight_format format; /* of the matrix or table; for scales, of what they belong to */
+        bool exact_input;          /* a quantised matrix whose input is not quantised */
+
+        struct tensor_place place; /* PLACE_NONE: the engine does not read it */
+        uint32_t layer, expert;
 
         /* Releases put tensors of one group in one file, groups in ascending order: embedding,
          * vision, the layers, the head, the draft layers, the Engram tables. */

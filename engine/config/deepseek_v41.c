@@ -360,6 +360,7 @@ static int parse(const char *file, json_t *root, struct model_config *ret, struc
 }
 
 const struct config_family config_deepseek_v41 = {
+        .family = FAMILY_DEEPSEEK_V41,
         .model_type = MODEL_TYPE,
         .architecture = "DeepseekV41ForCausalLM",
         .parse = parse,

@@ -5,6 +5,7 @@
 #include "engine/config/reader.h"
 
 struct config_family {
+        enum model_family family;
         const char *model_type;
         const char *architecture; /* what `architectures` names, where it is there */
 

@@ -208,7 +208,7 @@ class BadCheckpoint(unittest.TestCase):
 
     def test_a_format_that_the_files_do_not_have(self):
         self.change_json("config.json", lambda document: document["quantization_config"].update(expert_dtype="fp8"))
-        self.refused("layers.0.ffn.experts.0.w1.weight", "expected F8_E4M3 [32, 64], found I8 [32, 32]")
+        self.refused("layers.0.ffn.experts.0.w1.scale", "expected F8_E8M0 [1, 2], found F8_E8M0 [32, 2]")
         self.change_json("config.json", lambda document: document.pop("quantization_config"))
         self.refused("layers.0.attn.wq_a.weight", "expected BF16 [32, 64], found F8_E4M3 [32, 64]")
 

@@ -122,8 +122,8 @@ MUTATIONS = [
     # Experts
     ("bias in the weights", "engine/router.c",
      "make_weights(c, score, expert,", "make_weights(c, ws->router_biased, expert,"),
-    ("bias of images", "engine/weights.c",
-     '"ffn.gate.bias", c->n_experts', '"ffn.gate.bias_vl", c->n_experts'),
+    ("bias of images", "engine/tensors/deepseek_v41.c",
+     'put_f32(l, "ffn.gate.bias", COMPONENT_ROUTER', 'put_f32(l, "ffn.gate.bias_vl", COMPONENT_ROUTER'),
     ("routing weight after w2", "engine/feed_forward.c",
      "        linear(step, &w->down, linear_input(step, &w->down, ws->gate, n, ws->gate), n, y, e->round);",
      "        for (uint32_t i = 0; weight && i < n; i++)\n"
