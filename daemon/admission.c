@@ -63,6 +63,39 @@ static struct request *first_to_leave(const struct runner *runner, uint64_t paus
         return first;
 }
 
+/* -- what is kept of those that wait -------------------------------------------------------------
+ */
+
+/* Tokens of kept prompts that are looked up again in one turn: a page costs a microsecond, so 256
+ * of them a hundredth of a step's budget for prefills at most. One prompt may be longer. */
+#define LOOKED_UP_PER_TURN (256 * CHUNK_TOKENS)
+
+/* False: nothing has changed since it was asked last. */
+static bool look_up(struct runner *runner, struct request *request) {
+        uint64_t at = keeper_version(runner->keeper) + 1;
+        if (request->found_at == at)
+                return false;
+        request->n_found = keeper_known(runner->keeper, request);
+        request->found_at = at;
+        return true;
+}
+
+/* Those behind the one that was looked up last in the turn before come first, so that all have
+ * their turn. `waiting` is in order of arrival. */
+static void look_up_waiting(struct runner *runner) {
+        size_t n = runner->n_waiting, first = 0;
+        uint64_t n_tokens = 0;
+        while (first < n && runner->waiting[first]->arrival <= runner->looked)
+                first++;
+        for (size_t k = 0; k < n && n_tokens < LOOKED_UP_PER_TURN; k++) {
+                struct request *request = runner->waiting[(first + k) % n];
+                if (!look_up(runner, request))
+                        continue;
+                n_tokens += request->n_found + CHUNK_TOKENS;
+                runner->looked = request->arrival;
+        }
+}
+
 /* -- who starts ----------------------------------------------------------------------------------
  */
 
@@ -100,8 +133,9 @@ static bool make_room(struct runner *runner, const struct request *request, uint
                bytes_max)
                 if (!keeper_drop_parked(runner->keeper, request))
                         break;
-        /* What is known of it and not parked comes to the device first, restored or computed. */
-        uint64_t known = engine_kv_bytes(runner->engine, request->tokens.n, false),
+        /* What is kept of it and not parked comes to the device at once; the rest as it is computed
+         * (admission_before_step()). */
+        uint64_t known = engine_kv_bytes(runner->engine, request->n_found, false),
                  there = keeper_parked_bytes(runner->keeper, NULL) -
                 keeper_parked_bytes(runner->keeper, request);
         clear(runner, known > there ? known - there : 0, request);
@@ -113,6 +147,7 @@ static int start(struct runner *runner, struct request *request, unsigned n_acti
                  uint64_t now_ns) {
         if (n_active > 0 && runner->n_ends < request->n_ends_awaited)
                 return -EBUSY;
+        look_up(runner, request);
         uint64_t bytes = memory_plan_commit(runner->engine, &runner->plan,
                                             request->n_prompt + (uint64_t)request->n_generate_max);
         if (!make_room(runner, request, bytes, now_ns))
@@ -154,6 +189,7 @@ static void sort_waiting(struct runner *runner) {
                 if (!request->sequence && !request->finished)
                         runner->waiting[runner->n_waiting++] = request;
         }
+        look_up_waiting(runner);
         if (runner->n_waiting > 1)
                 qsort(runner->waiting, runner->n_waiting, sizeof(struct request *), in_order);
 }

@@ -211,7 +211,7 @@ void generation_show(const struct request *request, uint32_t queue_place, uint64
                 .phase = slot_phase(request),
                 .tokens_done = atomic_load(&request->live.n_prompt_done),
                 .tokens_total = request->n_prompt,
-                .tokens_cached = request->verdict.n_reused,
+                .tokens_cached = request->began ? request->verdict.n_reused : request->n_found,
                 .queue_place = queue_place,
                 .estimate_ms = SLOT_ESTIMATE_UNKNOWN,
                 .heartbeat_ns = now_ns,

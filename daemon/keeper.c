@@ -223,6 +223,10 @@ uint64_t keeper_pinned_bytes_max(const struct keeper *keeper) {
         return keeper ? keeper->pinned_bytes_max : 0;
 }
 
+uint64_t keeper_version(const struct keeper *keeper) {
+        return keeper ? kv_cache_version(keeper->cache) : 0;
+}
+
 void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns) {
         if (keeper)
                 kv_cache_computed(keeper->cache, n_tokens, (double)ns / 1e6);

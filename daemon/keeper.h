@@ -46,6 +46,13 @@ struct keeper *keeper_close(struct keeper *keeper); /* NULL-safe, returns NULL *
  * `keeper` may be NULL. */
 void keeper_arrived(struct keeper *keeper, const struct request *request);
 
+/* How many tokens of a waiting request need not be computed, as things are now: parked or kept. It
+ * may be less when it begins. Costs a hash for each page that is kept. `keeper` may be NULL. */
+uint32_t keeper_known(struct keeper *keeper, const struct request *request);
+
+/* Differs when keeper_known() may. */
+uint64_t keeper_version(const struct keeper *keeper);
+
 /* Makes the request's sequence, holding as much of its tokens as is parked or kept. 0, -EAGAIN (it
  * is being read from disk: ask again), -ENOSPC (no room on the device), -ENOMEM. `keeper` may be
  * NULL. */

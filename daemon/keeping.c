@@ -47,6 +47,16 @@ static void correct(struct kv_verdict *verdict, uint32_t n) {
         verdict->tier = KV_TIER_DEVICE;
 }
 
+uint32_t keeper_known(struct keeper *keeper, const struct request *request) {
+        if (!keeper)
+                return 0;
+        const struct parked *parked = parking_find(&keeper->parking, request);
+        uint32_t n_parked = parked ? parked->n : 0,
+                 n_kept = kv_cache_known(keeper->cache, request->uid, request->subject,
+                                         request->tokens.ids, (uint32_t)request->tokens.n);
+        return n_parked > n_kept ? n_parked : n_kept;
+}
+
 /* Takes over the sequence of the turn before, if the cache holds no more than that. */
 static bool go_on_parked(struct keeper *keeper, struct request *request) {
         struct kv_verdict verdict;

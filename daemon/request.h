@@ -109,6 +109,8 @@ struct request {
         struct flow *flow;             /* whose share it uses */
         struct sequence *sequence;     /* NULL: waiting, or finished */
         uint32_t queue_place;          /* while it waits; 1 goes first */
+        uint32_t n_found;              /* while it waits: tokens that need not be computed, */
+        uint64_t found_at;             /* as of this keeper_version() + 1; 0 = not looked yet */
         uint64_t device_bytes;         /* promised to it while it holds a sequence */
         uint64_t served, n_turns;      /* of its schedule_item */
         uint64_t n_ends_awaited;       /* gave way: waits until the runner has seen so many ends */

@@ -145,6 +145,11 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
         runner->n_requests = n_kept;
 }
 
+/* Tokens that it goes on from; while it waits, as far as is known. */
+static uint32_t n_reused(const struct request *request) {
+        return request->sequence ? request->verdict.n_reused : request->n_found;
+}
+
 struct schedule_item runner_item(const struct request *request) {
         return (struct schedule_item){
                 .arrival = request->arrival,
@@ -152,7 +157,7 @@ struct schedule_item runner_item(const struct request *request) {
                 .n_known = request->tokens.n,
                 .class = schedule_class(request),
                 /* At most a tenth is left to compute. */
-                .warm = request->verdict.n_reused >= request->n_prompt - request->n_prompt / 10,
+                .warm = n_reused(request) >= request->n_prompt - request->n_prompt / 10,
                 .flow = request->flow,
                 .served = request->served,
                 .n_turns = request->n_turns,

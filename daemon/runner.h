@@ -48,6 +48,7 @@ struct runner {
         uint64_t n_ends;          /* of requests that held a sequence */
         struct request **waiting; /* [RUNNER_REQUESTS_MAX] of this turn, who goes first first */
         size_t n_waiting;
+        uint64_t looked; /* arrival of the waiting request of which was asked last what is kept */
         struct schedule schedule;
         struct fair_share share;
 

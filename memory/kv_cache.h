@@ -72,6 +72,14 @@ int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, 
 int kv_cache_look(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
                   uint32_t n, struct kv_verdict *ret);
 
+/* How many tokens a lease of these would reuse, n > 0. Changes nothing, not even what counts as
+ * used, and reads nothing; costs a hash for each page that is reused. */
+uint32_t kv_cache_known(struct kv_cache *cache, uint32_t owner, const char *subject,
+                        const uint32_t *ids, uint32_t n);
+
+/* Differs when something may have been kept or have gone since. */
+uint64_t kv_cache_version(const struct kv_cache *cache);
+
 /* The end of a turn: what was added goes to the disk now. */
 void kv_lease_flush(struct kv_lease *lease);
 

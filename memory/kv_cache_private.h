@@ -55,6 +55,7 @@ struct kv_cache {
         size_t n_late, late_capacity;
         bool (*end_lease)(void *context);
         void *end_lease_context;
+        uint64_t n_changes; /* frontiers ever added, purges */
         struct kv_cache_statistics statistics;
 };
 

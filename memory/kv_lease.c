@@ -176,6 +176,20 @@ int kv_cache_look(struct kv_cache *cache, uint32_t owner, const char *subject, c
         return 0;
 }
 
+uint32_t kv_cache_known(struct kv_cache *cache, uint32_t owner, const char *subject,
+                        const uint32_t *ids, uint32_t n) {
+        struct page_id id;
+        page_id_root(&cache->key, &cache->fingerprint, owner, subject, &id);
+        struct prefix_node *root = prefix_find(&cache->prefix, &id),
+                           *last = root ? prefix_longest(&cache->prefix, root, ids, n - 1) : NULL;
+        return last ? last->position : 0;
+}
+
+uint64_t kv_cache_version(const struct kv_cache *cache) {
+        return cache->n_changes + cache->statistics.evicted_nodes +
+                cache->statistics.deleted_values + cache->statistics.failed_reads;
+}
+
 int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
                    uint32_t n, struct kv_lease **ret) {
         struct kv_lease *lease = calloc(1, sizeof(*lease));

@@ -241,6 +241,7 @@ uint8_t *kv_lease_add_frontier(struct kv_lease *lease, const uint32_t *ids, uint
                 refuse(lease, node);
                 return NULL;
         }
+        lease->cache->n_changes++;
         lease->unwritten = node;
         lease->passing = node->id;
         lease->has_passing = !lasting;

@@ -83,5 +83,6 @@ int kv_cache_purge(struct kv_cache *cache, uint32_t owner) {
         for (size_t i = 0; i < n; i++)
                 purge_root(&cache->prefix, root[i]);
         free(root);
+        cache->n_changes++;
         return 0;
 }

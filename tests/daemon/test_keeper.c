@@ -503,6 +503,32 @@ static void no_more_are_parked_than_may(void **state) {
         stop(&machine);
 }
 
+/* Four places are taken. The first one's prompt is the beginning of the last one's that waits, who
+ * thus goes before somebody who came earlier and must be computed. */
+static void what_is_kept_by_now_goes_before_what_is_not(void **state) {
+        (void)state;
+        struct machine machine = start((struct memory){ 0, 16 << 20, "" });
+        struct world *world = new_world(&machine);
+        for (uint32_t i = 0; i < 4; i++)
+                generate(world, &world->clients[i], 1 + i, TURN_TOKENS, i == 0 ? 10 : 400);
+        generate(world, &world->clients[4], 7, ALL_TOKENS, 10);
+        generate(world, &world->clients[5], 1, ALL_TOKENS, 10);
+        const struct request *cold = world->clients[4].request, *warm = world->clients[5].request;
+        runner_turn(&world->runner, false);
+        assert_int_equal(warm->n_found, 0);
+        assert_int_equal(cold->queue_place, 1);
+        while (!cold->sequence && !warm->sequence)
+                runner_turn(&world->runner, false);
+        assert_non_null(warm->sequence);
+        assert_null(cold->sequence);
+        assert_int_equal(warm->n_found, TURN_TOKENS);
+        assert_int_equal(warm->verdict.n_reused, TURN_TOKENS);
+        assert_int_equal(cold->n_found, 0);
+        run_until_idle(world, 6);
+        free_world(world);
+        stop(&machine);
+}
+
 /* -- retention -----------------------------------------------------------------------------------
  */
 
@@ -592,6 +618,7 @@ int main(void) {
                 cmocka_unit_test(parked_sequences_make_room_on_the_device),
                 cmocka_unit_test(parked_sequences_make_room_in_the_host),
                 cmocka_unit_test(no_more_are_parked_than_may),
+                cmocka_unit_test(what_is_kept_by_now_goes_before_what_is_not),
                 cmocka_unit_test(who_waits_for_a_tool_stays_as_long_as_it_takes),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

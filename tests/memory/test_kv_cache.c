@@ -163,6 +163,32 @@ static void a_purge_forgets_one_owner_in_memory(void **state) {
         kv_cache_close(cache);
 }
 
+static void what_is_known_is_told_without_a_trace(void **state) {
+        (void)state;
+        uint32_t ids[900];
+        struct kv_cache_statistics before, after;
+        struct kv_cache *cache = open_cache(NULL, 1 << 20);
+        fill(ids, 900, 1);
+        assert_int_equal(kv_cache_known(cache, OWNER, "a", ids, 900), 0);
+        kv_cache_statistics(cache, &before);
+        assert_int_equal(before.n_nodes, 0);
+        uint64_t version = kv_cache_version(cache);
+        remember(cache, "a", ids, 599);
+        assert_int_not_equal(kv_cache_version(cache), version);
+        version = kv_cache_version(cache);
+        kv_cache_statistics(cache, &before);
+        assert_int_equal(kv_cache_known(cache, OWNER, "a", ids, 900), 599);
+        assert_int_equal(kv_cache_known(cache, OWNER, "a", ids, 599), 0); /* one is to compute */
+        assert_int_equal(kv_cache_known(cache, OWNER, "b", ids, 900), 0);
+        assert_int_equal(kv_cache_known(cache, OWNER + 1, "a", ids, 900), 0);
+        kv_cache_statistics(cache, &after);
+        assert_memory_equal(&before, &after, sizeof(before));
+        assert_int_equal(kv_cache_version(cache), version);
+        assert_int_equal(kv_cache_purge(cache, OWNER), 0);
+        assert_int_not_equal(kv_cache_version(cache), version);
+        kv_cache_close(cache);
+}
+
 static void who_runs_during_a_purge_goes_on_and_leaves_nothing(void **state) {
         (void)state;
         uint32_t ids[900], n_pages;
@@ -275,6 +301,7 @@ int main(void) {
                 cmocka_unit_test(a_small_memory_forgets_the_oldest_and_says_so),
                 cmocka_unit_test(disk_serves_what_memory_dropped_and_a_new_process),
                 cmocka_unit_test(a_purge_forgets_one_owner_in_memory),
+                cmocka_unit_test(what_is_known_is_told_without_a_trace),
                 cmocka_unit_test(who_runs_during_a_purge_goes_on_and_leaves_nothing),
                 cmocka_unit_test(a_purge_during_a_read_from_disk_makes_it_a_miss),
                 cmocka_unit_test(what_is_pinned_is_never_evicted),

@@ -156,8 +156,10 @@ static void look(struct simulation *s) {
         struct kv_verdict verdict;
         if (t->n == 0)
                 return;
+        uint32_t n_known = kv_cache_known(s->cache, t->owner, t->subject, t->ids, t->n);
         assert_int_equal(kv_cache_look(s->cache, t->owner, t->subject, t->ids, t->n, &verdict), 0);
         assert_true(verdict.n_reused < t->n);
+        assert_int_equal(n_known, verdict.n_reused);
 }
 
 static void pin(struct simulation *s) {
