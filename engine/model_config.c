@@ -16,6 +16,7 @@
 
 static const struct config_family *const families[] = {
         &config_deepseek_v41,
+        &config_nsa,
 };
 #define N_FAMILIES (sizeof(families) / sizeof(families[0]))
 

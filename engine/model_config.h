@@ -30,8 +30,8 @@ struct error;
 #define ROPE_PAIRS_MAX 128
 
 /* Who reads config.json (engine/config) and lists the tensors (engine/tensors). */
-enum model_family { FAMILY_DEEPSEEK_V41 };
-#define N_MODEL_FAMILIES (FAMILY_DEEPSEEK_V41 + 1)
+enum model_family { FAMILY_DEEPSEEK_V41, FAMILY_NSA };
+#define N_MODEL_FAMILIES (FAMILY_NSA + 1)
 
 /* How a layer attends: attention.h has the operations of each. */
 enum attention_kind {

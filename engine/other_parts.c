@@ -71,7 +71,8 @@ int other_parts_parse(const char *file, const char *json, size_t n, struct other
                 return error_set(err, -EINVAL, "%s: line %d: %s", file, why.line, why.text);
         struct other_parts parts = { 0 };
         const char *family = json_string_value(json_object_get(root, "model_type"));
-        if (family && strcmp(family, "deepseek_v41") != 0) { /* its tensors list says all there is */
+        if (family &&
+            strcmp(family, "deepseek_v41") != 0) { /* its tensors list says all there is */
                 *ret = parts;
                 return 0;
         }

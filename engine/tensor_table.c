@@ -10,6 +10,7 @@ const char *component_name(enum component component) {
                 [COMPONENT_INDEXER] = "indexers",
                 [COMPONENT_MIXING] = "residual mixing",
                 [COMPONENT_ROUTER] = "routers",
+                [COMPONENT_DENSE_MLP] = "dense layers",
                 [COMPONENT_SHARED_EXPERTS] = "shared experts",
                 [COMPONENT_EXPERTS] = "routed experts",
                 [COMPONENT_ENGRAM_TABLES] = "Engram tables",
@@ -25,6 +26,7 @@ const char *component_name(enum component component) {
 const struct tensor_family *tensor_family(enum model_family family) {
         static const struct tensor_family *const families[N_MODEL_FAMILIES] = {
                 [FAMILY_DEEPSEEK_V41] = &tensors_deepseek_v41,
+                [FAMILY_NSA] = &tensors_nsa,
         };
         return families[family];
 }

@@ -21,6 +21,7 @@ enum component {
         COMPONENT_INDEXER,
         COMPONENT_MIXING, /* coefficients of the residual streams (mHC) */
         COMPONENT_ROUTER,
+        COMPONENT_DENSE_MLP, /* feed-forward layers without experts */
         COMPONENT_SHARED_EXPERTS,
         COMPONENT_EXPERTS,
         COMPONENT_ENGRAM_TABLES,

@@ -155,6 +155,7 @@ static int parse(const char *file, json_t *root, struct model_config *ret, struc
 }
 
 const struct config_family config_nsa = {
+        .family = FAMILY_NSA,
         .model_type = "nsa",
         .architecture = "NSAForCausalLM",
         .parse = parse,

@@ -14,5 +14,6 @@ struct tensor_family {
 };
 
 extern const struct tensor_family tensors_deepseek_v41;
+extern const struct tensor_family tensors_nsa;
 
 const struct tensor_family *tensor_family(enum model_family family);

@@ -40,19 +40,13 @@ static void the_released_bytes_by_component(void **state) {
                 enum component component;
                 uint64_t bytes;
         } expected[] = {
-                { COMPONENT_ENGRAM_TABLES, 202758032400 },
-                { COMPONENT_EXPERTS, 288777830400 },
-                { COMPONENT_ATTENTION, 5069721600 },
-                { COMPONENT_SHARED_EXPERTS, 1416960000 },
-                { COMPONENT_EMBEDDING, 2647654400 },
-                { COMPONENT_MIXING, 157295040 },
-                { COMPONENT_ROUTER, 157409280 },
-                { COMPONENT_INDEXER, 45130752 },
-                { COMPONENT_COMPRESSOR, 36704256 },
-                { COMPONENT_ENGRAM_DENSE, 314880000 },
-                { COMPONENT_NORMS, 1024000 },
-                { COMPONENT_DRAFT_EXPERTS, 7219445760 },
-                { COMPONENT_DRAFT, 713428872 },
+                { COMPONENT_ENGRAM_TABLES, 202758032400 }, { COMPONENT_EXPERTS, 288777830400 },
+                { COMPONENT_ATTENTION, 5069721600 },       { COMPONENT_DENSE_MLP, 0 },
+                { COMPONENT_SHARED_EXPERTS, 1416960000 },  { COMPONENT_EMBEDDING, 2647654400 },
+                { COMPONENT_MIXING, 157295040 },           { COMPONENT_ROUTER, 157409280 },
+                { COMPONENT_INDEXER, 45130752 },           { COMPONENT_COMPRESSOR, 36704256 },
+                { COMPONENT_ENGRAM_DENSE, 314880000 },     { COMPONENT_NORMS, 1024000 },
+                { COMPONENT_DRAFT_EXPERTS, 7219445760 },   { COMPONENT_DRAFT, 713428872 },
                 { COMPONENT_VISION, 970506240 },
         };
         struct tensor_table table = released();

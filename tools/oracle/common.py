@@ -102,12 +102,12 @@ class Weights(make_nano.Weights):
         else:
             self.put(name + ".weight", "BF16", bf16_bits(E2M1[code] * np.where(sign, -1, 1) * scale))
 
-    def embedding(self, vocab_size, d, small_rows):
+    def embedding(self, vocab_size, d, small_rows, name="embed.weight"):
         """`small_rows`: one of 16 is so small that a norm with another epsilon than the model's shows."""
         scale = 1.0
         if small_rows:
             scale = np.where(self.random.random((vocab_size, 1)) < 1 / 16, 1e-3, 1.0)
-        self.bf16("embed.weight", (vocab_size, d), scale)
+        self.bf16(name, (vocab_size, d), scale)
 
     def write(self, directory, n_shards):
         """model.safetensors, or shards of about equal numbers of layers with their index."""

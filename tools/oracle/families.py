@@ -1,12 +1,12 @@
 """The families of models that are compared: one folder each.
 
-  configurations.py  NAMED, draw(seed): cases
+  configurations.py  NAMED, draw(seed): cases; FORMATS: of weights, of "bf16" and "released"
   checkpoint.py      write(case, directory, released): a model directory
   oracle.py          run(directory, ids, noise=None): (logits, choices), VERSIONS; imported only when it runs
 """
 import importlib
 
-NAMES = ("v41",)
+NAMES = ("v41", "nsa")
 
 
 class Family:

@@ -22,6 +22,7 @@ import numpy as np  # noqa: E402
 import common  # noqa: E402
 import families  # noqa: E402
 from common import Case  # noqa: E402
+from nsa import configurations as nsa  # noqa: E402
 from v41.configurations import YARN_SHORT, make_text  # noqa: E402
 
 NOISE, DRAWS = 5e-7, 3
@@ -52,6 +53,10 @@ FIXTURES = [
         compress_ratios=[1, 2], kv_source_layer_ids=[0, 1], index_source_layer_ids=[0, 1], engram_layer_ids=[],
         hidden_size=64, n_routed_experts=8, num_experts_per_tok=2, index_topk=24, sliding_window=32,
         rope_scaling=YARN_SHORT | {"original_max_position_embeddings": 128}), 16)),
+    ("nsa", "nsa-published", False, Case("", 180, nsa.make_text(
+        num_hidden_layers=2, hidden_size=64, intermediate_size=96), 1)),
+    ("nsa", "nsa-paper", False, Case("", 200, nsa.make_text(**nsa.PAPER | {
+        "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "v_head_dim": 48}), 1)),
 ]
 
 

@@ -21,6 +21,7 @@ YARN = {"type": "yarn", "factor": 16, "beta_fast": 32, "beta_slow": 1, "original
 YARN_SHORT = {"rope_type": "yarn", "factor": 8, "beta_fast": 16, "beta_slow": 1,
               "original_max_position_embeddings": 512}
 
+FORMATS = ("bf16", "released")
 
 BASE = {
     "model_type": "deepseek_v41_text", "vocab_size": VOCAB_SIZE, "hidden_size": 96, "num_hidden_layers": 5,
