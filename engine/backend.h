@@ -99,6 +99,11 @@ struct backend {
         void (*rmsnorm)(const float *x, const uint16_t *weight, uint32_t n, float eps, bool round,
                         float *y);
 
+        /* y = (x - mean) * rsqrt(mean((x - mean)^2) + eps) * weight + bias. x and y may be the
+         * same. */
+        void (*layernorm)(const float *x, const float *weight, const float *bias, uint32_t n,
+                          float eps, bool round, float *y);
+
         /* Rotates interleaved pairs of the last 2 * n_pairs channels of n_vectors vectors of `dim`,
          * in place. sin is negated for the inverse rotation. */
         void (*rope)(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,

@@ -13,6 +13,8 @@ size_t row_bytes(enum row_format format, uint32_t n) {
         case ROW_FP4_KEY: return n / 2 + n / FP4_KEY_BLOCK;
         case ROW_BF16: return n * sizeof(uint16_t);
         case ROW_F32: return n * sizeof(float);
+        case ROW_FP8_128: return n + n / FP8_LONG_BLOCK * sizeof(float);
+        case ROW_FP8_TAIL128: return row_bytes(ROW_FP8_128, n - FP8_TAIL) + 2 * FP8_TAIL;
         case ROW_FP8_TAIL64: {
                 size_t codes = n - FP8_TAIL;
                 return (codes + 2 * FP8_TAIL + codes / FP8_TAIL_BLOCK + 7) & ~(size_t)7;
@@ -186,6 +188,25 @@ static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, float *x) {
         unpack_bf16(tail, FP8_TAIL, x + codes);
 }
 
+/* Codes, then float32 scales, powers of two as ue8m0 ones are. */
+static void pack_fp8_128(const float *x, uint32_t n, uint8_t *row) {
+        for (uint32_t b = 0; b < n / FP8_LONG_BLOCK; b++) {
+                uint8_t code;
+                pack_fp8(x + b * FP8_LONG_BLOCK, FP8_LONG_BLOCK, FP8_LONG_BLOCK,
+                         row + b * FP8_LONG_BLOCK, &code);
+                float scale = ue8m0_decode(code);
+                memcpy(row + n + b * sizeof(scale), &scale, sizeof(scale));
+        }
+}
+
+static void unpack_fp8_128(const uint8_t *row, uint32_t n, float *x) {
+        for (uint32_t i = 0; i < n; i++) {
+                float scale;
+                memcpy(&scale, row + n + i / FP8_LONG_BLOCK * sizeof(scale), sizeof(scale));
+                x[i] = e4m3_decode(row[i]) * scale;
+        }
+}
+
 bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_row) {
         assert(n % 32 == 0 || format == ROW_BF16 || format == ROW_F32);
         if (!all_finite(x, n))
@@ -197,6 +218,12 @@ bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_r
         case ROW_BF16: pack_bf16(x, n, ret_row); break;
         case ROW_F32: memcpy(ret_row, x, n * sizeof(*x)); break;
         case ROW_FP8_TAIL64: pack_fp8_tail64(x, n, ret_row); break;
+        case ROW_FP8_128: pack_fp8_128(x, n, ret_row); break;
+        case ROW_FP8_TAIL128:
+                pack_fp8_128(x, n - FP8_TAIL, ret_row);
+                pack_bf16(x + n - FP8_TAIL, FP8_TAIL,
+                          ret_row + row_bytes(ROW_FP8_128, n - FP8_TAIL));
+                break;
         }
         return true;
 }
@@ -220,5 +247,11 @@ void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *r
         case ROW_BF16: unpack_bf16(row, n, ret_x); break;
         case ROW_F32: memcpy(ret_x, row, n * sizeof(*ret_x)); break;
         case ROW_FP8_TAIL64: unpack_fp8_tail64(row, n, ret_x); break;
+        case ROW_FP8_128: unpack_fp8_128(row, n, ret_x); break;
+        case ROW_FP8_TAIL128:
+                unpack_fp8_128(row, n - FP8_TAIL, ret_x);
+                unpack_bf16(row + row_bytes(ROW_FP8_128, n - FP8_TAIL), FP8_TAIL,
+                            ret_x + n - FP8_TAIL);
+                break;
         }
 }

@@ -3,13 +3,16 @@
  *   e4m3  FP8, OCP e4m3fn: sign, 4 exponent bits (bias 7), 3 mantissa bits; 448 is the largest,
  * 0x7F is NaN e2m1  FP4: sign and {0, .5, 1, 1.5, 2, 3, 4, 6} ue8m0 scale byte b = 2^(b-127)
  *
- * Row formats (DeepSeek-V4's and V4.1's fake quantisations; storing the codes is lossless, since
- * the model only ever sees the dequantised values, all of which BF16 holds exactly):
+ * Row formats (fake quantisations of DeepSeek-V3.2, V4 and V4.1; storing the codes is lossless,
+ * since the model only ever sees the dequantised values, all of which BF16 holds exactly):
  *
  *   row         block  scale  bytes for n values      layout
  *   fp8_row     32     ue8m0  n + n/32                codes, then scales
  *   fp4_latent  16     e4m3   n/2 + n/16              codes (low nibble first), then scales
  *   fp4_key     32     ue8m0  n/2 + n/32              codes (low nibble first), then scales
+ *   fp8_128     128    float  n + n/32                codes, then float32 scales
+ *   fp8_tail128 128    float  n + 64 + (n - 64)/32    codes of all but the last 64 values, their
+ *                                                     float32 scales, then the 64 in BF16
  *   fp8_tail64  64     ue8m0  n + 64 + n/64 - 1, in   codes of all but the last 64 values, these in
  *                             whole 8s                BF16, then scales, then zeros
  *
@@ -28,6 +31,7 @@
 #define FP4_LATENT_BLOCK 16
 #define FP4_KEY_BLOCK    32
 #define FP8_TAIL_BLOCK   64
+#define FP8_LONG_BLOCK   128
 #define FP8_TAIL         64 /* rotated channels, which such rows keep in BF16 */
 
 enum weight_format {
@@ -39,7 +43,17 @@ enum weight_format {
 }; /* see
 matrix.h */
 
-enum row_format { ROW_FP8, ROW_FP4_LATENT, ROW_FP4_KEY, ROW_BF16, ROW_F32, ROW_FP8_TAIL64 };
+enum row_format {
+        ROW_FP8,
+        ROW_FP4_LATENT,
+        ROW_FP4_KEY,
+        ROW_BF16,
+        ROW_F32,
+        ROW_FP8_TAIL64,
+        ROW_FP8_128,
+        ROW_FP8_TAIL128,
+};
+#define N_ROW_FORMATS (ROW_FP8_TAIL128 + 1)
 
 size_t row_bytes(enum row_format format, uint32_t n); /* n: a multiple of 32 with blocks */
 

@@ -99,6 +99,22 @@ void reference_hadamard(float *x, uint32_t n_vectors, uint32_t dim, bool round) 
         }
 }
 
+/* Mean and variance in the order of a dot product; the deviations are taken before they are
+ * squared, so that a large mean costs no digits. */
+void reference_layernorm(const float *x, const float *weight, const float *bias, uint32_t n,
+                         float eps, bool round, float *y) {
+        float lane[LANES] = { 0 };
+        for (uint32_t i = 0; i < n; i++)
+                lane[i % LANES] += x[i];
+        float mean = lanes_sum(lane) / (float)n;
+        float square[LANES] = { 0 };
+        for (uint32_t i = 0; i < n; i++)
+                square[i % LANES] = fmaf(x[i] - mean, x[i] - mean, square[i % LANES]);
+        float r = 1.0f / sqrtf(lanes_sum(square) / (float)n + eps);
+        for (uint32_t i = 0; i < n; i++)
+                y[i] = rounded((x[i] - mean) * r * weight[i] + bias[i], round);
+}
+
 void reference_rope_half(float *x, uint32_t n_vectors, uint32_t dim, const float *cos,
                          const float *sin, uint32_t n_pairs, bool round) {
         for (uint32_t v = 0; v < n_vectors; v++) {
@@ -381,6 +397,7 @@ const struct backend backend_reference = {
         .rope = reference_rope,
         .rope_half = reference_rope_half,
         .hadamard = reference_hadamard,
+        .layernorm = reference_layernorm,
         .fp8_round = fp8_round,
         .row_unpack = unpack_rows,
         .slots_unpack = unpack_slots,

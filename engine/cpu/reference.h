@@ -7,6 +7,8 @@
 void reference_rope(float *x, uint32_t n_vectors, uint32_t dim, const float *cos, const float *sin,
                     uint32_t n_pairs, bool inverse, bool round);
 void reference_hadamard(float *x, uint32_t n_vectors, uint32_t dim, bool round);
+void reference_layernorm(const float *x, const float *weight, const float *bias, uint32_t n,
+                         float eps, bool round, float *y);
 void reference_rope_half(float *x, uint32_t n_vectors, uint32_t dim, const float *cos,
                          const float *sin, uint32_t n_pairs, bool round);
 void reference_pool_pair(const float *value0, const float *gate0, const float *value1,

@@ -119,6 +119,23 @@ static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, float *x) {
                             lanes_load_bf16((const uint16_t *)(const void *)(tail + 2 * i)));
 }
 
+/* Float scales are powers of two: their exponent is the ue8m0 byte. */
+static void unpack_fp8_128(const uint8_t *row, uint32_t n, float *x) {
+        for (uint32_t b = 0; b < n / FP8_LONG_BLOCK; b++) {
+                uint32_t scale;
+                memcpy(&scale, row + n + b * sizeof(scale), sizeof(scale));
+                uint8_t exponent = (uint8_t)(scale >> 23);
+                unpack_fp8(row + b * FP8_LONG_BLOCK, &exponent, FP8_LONG_BLOCK, FP8_LONG_BLOCK,
+                           x + b * FP8_LONG_BLOCK);
+        }
+}
+
+static void unpack_fp8_tail128(const uint8_t *row, uint32_t n, float *x) {
+        uint32_t codes = n - FP8_TAIL;
+        unpack_fp8_128(row, codes, x);
+        row_unpack(ROW_BF16, row + row_bytes(ROW_FP8_128, codes), FP8_TAIL, x + codes);
+}
+
 /* Sixteen FP4 codes (8 bytes) times one scale. The table holds twice the values, which are whole
  * numbers. */
 static inline void unpack_fp4_16(const uint8_t *codes, float scale, float *x) {
@@ -150,6 +167,14 @@ static inline void unpack_row(enum row_format format, const uint8_t *row, uint32
         }
         if (format == ROW_FP8_TAIL64) {
                 unpack_fp8_tail64(row, n, x);
+                return;
+        }
+        if (format == ROW_FP8_128) {
+                unpack_fp8_128(row, n, x);
+                return;
+        }
+        if (format == ROW_FP8_TAIL128) {
+                unpack_fp8_tail128(row, n, x);
                 return;
         }
         if (format == ROW_BF16 || format == ROW_F32) {
@@ -500,6 +525,7 @@ const struct backend VECTOR(backend) = {
         .matmul_transposed = VECTOR(matmul_transposed),
         .rmsnorm = rmsnorm,
         .rope = reference_rope,
+        .layernorm = reference_layernorm,
         .rope_half = reference_rope_half,
         .hadamard = reference_hadamard,
         .fp8_round = fp8_round,

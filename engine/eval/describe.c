@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/fd.h"
+#include "engine/attention.h"
 #include "engine/describe.h"
 #include "engine/kv.h"
 #include "engine/model_config.h"
@@ -125,15 +126,23 @@ static void print_components(const struct description *d) {
                 print_component("of these, used", &d->text);
 }
 
+/* Whether two layers have the same source: the same other layer, or each itself. */
+static bool same_source(int a, uint32_t a_layer, int b, uint32_t b_layer) {
+        return a == b || (a == (int)a_layer && b == (int)b_layer);
+}
+
 /* Layers that are alike in everything but what they own. */
-static bool same_kind(const struct layer_config *a, const struct layer_config *b) {
-        return a->compress_ratio == b->compress_ratio && a->kv_source == b->kv_source &&
-                a->index_source == b->index_source;
+static bool same_kind(const struct model_config *c, uint32_t a_layer, uint32_t b_layer) {
+        const struct layer_config *a = &c->layer[a_layer], *b = &c->layer[b_layer];
+        return a->attention == b->attention && a->feed_forward == b->feed_forward &&
+                a->compress_ratio == b->compress_ratio &&
+                same_source(a->kv_source, a_layer, b->kv_source, b_layer) &&
+                same_source(a->index_source, a_layer, b->index_source, b_layer);
 }
 
 static uint32_t last_alike(const struct model_config *c, uint32_t first) {
         uint32_t last = first;
-        while (last + 1 < c->n_layers && same_kind(&c->layer[first], &c->layer[last + 1]))
+        while (last + 1 < c->n_layers && same_kind(c, first, last + 1))
                 last++;
         return last;
 }
@@ -142,20 +151,44 @@ static bool selects_in_candidates(const struct model_config *c, const struct lay
         return layer->index_source >= 0 && c->layer[layer->index_source].in_candidates;
 }
 
+static const char *feed_forward_name(enum feed_forward kind) {
+        return kind == FEED_FORWARD_DENSE ? "dense" : "experts";
+}
+
+/* " of layer 2", or of each layer's own. */
+static void print_source(const char *word, int source, uint32_t first, uint32_t last) {
+        if (source == (int)first && last > first)
+                printf(" %s their own", word);
+        else
+                printf(" %s layer %d", word, source);
+}
+
+static void print_layer_run(const struct model_config *c, uint32_t first, uint32_t last) {
+        const struct layer_config *layer = &c->layer[first];
+        char range[24];
+        snprintf(range, sizeof(range), "%u-%u", first, last);
+        printf("  %-8s %s", range, attention_operations(layer->attention)->name);
+        if (c->window > 0)
+                printf(", window of %u", c->window);
+        if (layer->compress_ratio > 0) {
+                printf(", one row per %u token%s", layer->compress_ratio,
+                       layer->compress_ratio > 1 ? "s" : "");
+                if (layer->kv_source >= 0)
+                        print_source("of", layer->kv_source, first, last);
+        }
+        if (layer->index_source >= 0) {
+                printf(", the best %u", c->index_topk);
+                print_source("by", layer->index_source, first, last);
+                printf("%s", selects_in_candidates(c, layer) ? " among candidates" : "");
+        }
+        printf("; %s\n", feed_forward_name(layer->feed_forward));
+}
+
 static void print_layers(const struct model_config *c) {
         printf("\nlayers\n");
         for (uint32_t first = 0, last; first < c->n_layers; first = last + 1) {
-                const struct layer_config *layer = &c->layer[first];
-                char range[24];
                 last = last_alike(c, first);
-                snprintf(range, sizeof(range), "%u-%u", first, last);
-                printf("  %-8s window of %u", range, c->window);
-                if (layer->compress_ratio > 0)
-                        printf(", one row per %u token%s of layer %d, the best %u by layer %d%s",
-                               layer->compress_ratio, layer->compress_ratio > 1 ? "s" : "",
-                               layer->kv_source, c->index_topk, layer->index_source,
-                               selects_in_candidates(c, layer) ? " among candidates" : "");
-                putchar('\n');
+                print_layer_run(c, first, last);
         }
         if (c->candidate_layer >= 0)
                 printf("  candidates: the best %u blocks of %u rows by layer %d\n",
@@ -167,22 +200,26 @@ static void print_layers(const struct model_config *c) {
 
 static const char *format_name(enum weight_format format) {
         static const char *const names[] = {
-                [WEIGHT_F32] = "F32",
-                [WEIGHT_BF16] = "BF16",
-                [WEIGHT_FP8] = "FP8",
-                [WEIGHT_FP4] = "FP4",
+                [WEIGHT_F32] = "F32",     [WEIGHT_BF16] = "BF16", [WEIGHT_FP8] = "FP8",
+                [WEIGHT_FP8_F32] = "FP8", [WEIGHT_FP4] = "FP4",
         };
         return names[format];
 }
 
 static void print_architecture(const struct subject *s) {
         const struct model_config *c = &s->config;
-        printf("%s, %s matrices, %s experts, FP8 Engram tables\n", c->architecture,
-               format_name(c->dense_format), format_name(c->expert_format));
-        printf("%u layers of %u in %u streams, %u heads of %u, %u experts of %u (%u chosen), "
-               "%u ids, %u positions\n",
-               c->n_layers, c->hidden_size, c->hc, c->n_heads, c->head_dim, c->n_experts,
-               c->expert_dim, c->n_experts_per_token, c->vocab_size, c->max_positions);
+        printf("%s, %s matrices", c->architecture, format_name(c->dense_format));
+        if (c->n_experts > 0)
+                printf(", %s experts", format_name(c->expert_format));
+        printf("%s\n", c->n_engram_layers > 0 ? ", FP8 Engram tables" : "");
+        printf("%u layers of %u", c->n_layers, c->hidden_size);
+        if (c->hc > 1)
+                printf(" in %u streams", c->hc);
+        printf(", %u heads of %u", c->n_heads, c->head_dim);
+        if (c->n_experts > 0)
+                printf(", %u experts of %u (%u chosen)", c->n_experts, c->expert_dim,
+                       c->n_experts_per_token);
+        printf(", %u ids, %u positions\n", c->vocab_size, c->max_positions);
 }
 
 static void print_token(const struct description *d) {
@@ -245,10 +282,11 @@ static void print_fit(const struct description *d) {
                 snprintf(name, sizeof(name), "%u GiB", device_gib[i]);
                 print_fit_row(d, name, device_gib[i] * GIB);
         }
-        printf("  What is not in a device's memory is read from the host's, or from disk: %s of\n"
-               "  Engram tables, ",
-               bytes_text(d->component[COMPONENT_ENGRAM_TABLES].bytes, text));
-        printf("%s of experts.\n", bytes_text(d->component[COMPONENT_EXPERTS].bytes, text));
+        printf("  What is not in a device's memory is read from the host's, or from disk:");
+        if (d->component[COMPONENT_ENGRAM_TABLES].bytes > 0)
+                printf(" %s of Engram tables,",
+                       bytes_text(d->component[COMPONENT_ENGRAM_TABLES].bytes, text));
+        printf("\n  %s of experts.\n", bytes_text(d->component[COMPONENT_EXPERTS].bytes, text));
 }
 
 static void print_files(const struct presence *p, const struct description *d) {
@@ -291,10 +329,13 @@ static json_t *layers_json(const struct model_config *c) {
                 last = last_alike(c, first);
                 json_array_append_new(
                         layers,
-                        json_pack("{s:[i,i], s:i, s:i, s:i, s:b}", "layers", (int)first, (int)last,
-                                  "ratio", (int)layer->compress_ratio, "kv_source",
-                                  layer->kv_source, "index_source", layer->index_source,
-                                  "candidates", selects_in_candidates(c, layer)));
+                        json_pack("{s:[i,i], s:s, s:s, s:i, s:i, s:i, s:b}", "layers", (int)first,
+                                  (int)last, "attention",
+                                  attention_operations(layer->attention)->name, "feed_forward",
+                                  feed_forward_name(layer->feed_forward), "ratio",
+                                  (int)layer->compress_ratio, "kv_source", layer->kv_source,
+                                  "index_source", layer->index_source, "candidates",
+                                  selects_in_candidates(c, layer)));
         }
         return layers;
 }

@@ -218,7 +218,7 @@ static void rmsnorm_is_the_same(void **state) {
 static void unpacking_is_the_same_for_all_codes(void **state) {
         (void)state;
         for (int i = 0; i < ROUNDS; i++) {
-                enum row_format format = (enum row_format)(i % 6);
+                enum row_format format = (enum row_format)(i % ROW_FP8_128);
                 uint32_t n = format == ROW_FP8_TAIL64 ? draw(2, 8) * 64 : draw(1, 8) * 32,
                          n_rows = draw(1, 5);
                 size_t bytes = row_bytes(format, n) * n_rows;
@@ -255,6 +255,49 @@ static void both_orders_of_channels_turn_alike(void **state) {
                         assert_true(tail[k % pairs * 2 + k / pairs] == x[k]);
                 assert_same(y, x + 2 * (size_t)pairs, dim - 2 * pairs);
                 free(x), free(y), free(cos), free(sin);
+        }
+}
+
+/* Float scales are powers of two: rows that were packed. */
+static void unpacking_of_long_blocks_is_the_same(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                enum row_format format = i % 2 ? ROW_FP8_128 : ROW_FP8_TAIL128;
+                uint32_t n =
+                        draw(1, 5) * FP8_LONG_BLOCK + (format == ROW_FP8_TAIL128 ? FP8_TAIL : 0);
+                float *x = random_floats(&seed, n, ldexpf(1, (int)draw(0, 60) - 30)),
+                      *a = calloc(n, sizeof(float)), *b = calloc(n, sizeof(float));
+                uint8_t *row = calloc(1, row_bytes(format, n));
+                assert_true(row_pack(format, x, n, row));
+                struct kv_slot slot = { row };
+                backend_reference.row_unpack(format, row, 1, n, a);
+                fast->slots_unpack(format, &slot, 1, n, b);
+                assert_same(a, b, n);
+                free(x), free(a), free(b), free(row);
+        }
+}
+
+static void layernorm_is_its_definition(void **state) {
+        (void)state;
+        for (int i = 0; i < ROUNDS; i++) {
+                uint32_t n = draw(2, 200);
+                float *x = random_floats(&seed, n, 4), *w = random_floats(&seed, n, 2),
+                      *bias = random_floats(&seed, n, 1), *y = calloc(n, sizeof(float));
+                double mean = 0, square = 0;
+                for (uint32_t k = 0; k < n; k++)
+                        mean += (double)x[k] / n;
+                for (uint32_t k = 0; k < n; k++)
+                        square += ((double)x[k] - mean) * ((double)x[k] - mean) / n;
+                fast->layernorm(x, w, bias, n, 1e-6f, false, y);
+                for (uint32_t k = 0; k < n; k++) {
+                        double wanted = ((double)x[k] - mean) / sqrt(square + 1e-6) * (double)w[k] +
+                                (double)bias[k];
+                        assert_true(fabs((double)y[k] - wanted) < 1e-5 * (1 + fabs(wanted)));
+                }
+                fast->layernorm(x, w, bias, n, 1e-6f, true, x); /* in place */
+                for (uint32_t k = 0; k < n; k++)
+                        assert_true(x[k] == bf16_round(y[k]));
+                free(x), free(w), free(bias), free(y);
         }
 }
 
@@ -481,6 +524,8 @@ int main(void) {
                 cmocka_unit_test(rmsnorm_is_the_same),
                 cmocka_unit_test(unpacking_is_the_same_for_all_codes),
                 cmocka_unit_test(both_orders_of_channels_turn_alike),
+                cmocka_unit_test(unpacking_of_long_blocks_is_the_same),
+                cmocka_unit_test(layernorm_is_its_definition),
                 cmocka_unit_test(attention_is_the_same),
                 cmocka_unit_test(group_attention_is_the_same),
                 cmocka_unit_test(index_scores_are_the_same),

@@ -167,6 +167,36 @@ static void a_tail_is_kept_in_bf16(void **state) {
         }
 }
 
+/* V3.2's rows: 128 values a scale, a float that is a power of two. */
+static void long_blocks_have_float_scales(void **state) {
+        (void)state;
+        uint64_t seed = 5;
+        float x[576], y[576];
+        uint8_t row[656];
+        assert_int_equal(row_bytes(ROW_FP8_TAIL128, 576), 656);
+        assert_int_equal(row_bytes(ROW_FP8_128, 128), 132);
+        for (uint32_t i = 0; i < 576; i++)
+                x[i] = random_float(&seed, ldexpf(1.0f, (int)(i / 64)));
+        assert_true(row_pack(ROW_FP8_TAIL128, x, 576, row));
+        row_unpack(ROW_FP8_TAIL128, row, 576, y);
+        for (uint32_t i = 0; i < 512; i++) {
+                float a = 1e-4f, scale;
+                for (uint32_t j = i / 128 * 128; j < (i / 128 + 1) * 128; j++)
+                        a = fmaxf(a, fabsf(x[j]));
+                memcpy(&scale, row + 512 + i / 128 * sizeof(scale), sizeof(scale));
+                assert_true((double)scale == exp2(ceil(log2((double)(a * (1.0f / 448.0f))))));
+                assert_true((double)y[i] ==
+                            nearest((double)(x[i] / scale), e4m3_decode, 127) * (double)scale);
+        }
+        for (uint32_t i = 512; i < 576; i++)
+                assert_true(y[i] == bf16_round(x[i]));
+        x[575] = INFINITY;
+        assert_false(row_pack(ROW_FP8_TAIL128, x, 576, row));
+        assert_true(row_pack(ROW_FP8_128, x, 256, row));
+        row_unpack(ROW_FP8_128, row, 256, x);
+        assert_memory_equal(x, y, 256 * sizeof(float));
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(every_e4m3_code_survives_decoding_and_encoding),
@@ -176,6 +206,7 @@ int main(void) {
                 cmocka_unit_test(rows_equal_a_search_over_all_codes),
                 cmocka_unit_test(rows_that_are_not_quantised_are_kept),
                 cmocka_unit_test(a_tail_is_kept_in_bf16),
+                cmocka_unit_test(long_blocks_have_float_scales),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
