@@ -126,23 +126,26 @@ static void print_components(const struct description *d) {
                 print_component("of these, used", &d->text);
 }
 
-/* Whether two layers have the same source: the same other layer, or each itself. */
-static bool same_source(int a, uint32_t a_layer, int b, uint32_t b_layer) {
-        return a == b || (a == (int)a_layer && b == (int)b_layer);
+static bool owns_itself(const struct model_config *c, uint32_t layer) {
+        return c->layer[layer].kv_source == (int)layer;
 }
 
-/* Layers that are alike in everything but what they own. */
-static bool same_kind(const struct model_config *c, uint32_t a_layer, uint32_t b_layer) {
-        const struct layer_config *a = &c->layer[a_layer], *b = &c->layer[b_layer];
-        return a->attention == b->attention && a->feed_forward == b->feed_forward &&
-                a->compress_ratio == b->compress_ratio &&
-                same_source(a->kv_source, a_layer, b->kv_source, b_layer) &&
-                same_source(a->index_source, a_layer, b->index_source, b_layer);
+/* Layers that are alike in everything but what they own: all have the same sources, or (`own`) each
+ * has its own. */
+static bool alike(const struct model_config *c, uint32_t first, uint32_t next, bool own) {
+        const struct layer_config *a = &c->layer[first], *b = &c->layer[next];
+        if (a->attention != b->attention || a->feed_forward != b->feed_forward ||
+            a->compress_ratio != b->compress_ratio)
+                return false;
+        if (own)
+                return owns_itself(c, next) && (a->index_source == (int)first) == b->owns_index;
+        return a->kv_source == b->kv_source && a->index_source == b->index_source;
 }
 
 static uint32_t last_alike(const struct model_config *c, uint32_t first) {
         uint32_t last = first;
-        while (last + 1 < c->n_layers && same_kind(c, first, last + 1))
+        bool own = owns_itself(c, first) && first + 1 < c->n_layers && owns_itself(c, first + 1);
+        while (last + 1 < c->n_layers && alike(c, first, last + 1, own))
                 last++;
         return last;
 }
@@ -156,8 +159,9 @@ static const char *feed_forward_name(enum feed_forward kind) {
 }
 
 /* " of layer 2", or of each layer's own. */
-static void print_source(const char *word, int source, uint32_t first, uint32_t last) {
-        if (source == (int)first && last > first)
+static void print_source(const struct model_config *c, const char *word, int source, uint32_t first,
+                         uint32_t last) {
+        if (source == (int)first && last > first && owns_itself(c, last))
                 printf(" %s their own", word);
         else
                 printf(" %s layer %d", word, source);
@@ -174,11 +178,11 @@ static void print_layer_run(const struct model_config *c, uint32_t first, uint32
                 printf(", one row per %u token%s", layer->compress_ratio,
                        layer->compress_ratio > 1 ? "s" : "");
                 if (layer->kv_source >= 0)
-                        print_source("of", layer->kv_source, first, last);
+                        print_source(c, "of", layer->kv_source, first, last);
         }
         if (layer->index_source >= 0) {
                 printf(", the best %u", c->index_topk);
-                print_source("by", layer->index_source, first, last);
+                print_source(c, "by", layer->index_source, first, last);
                 printf("%s", selects_in_candidates(c, layer) ? " among candidates" : "");
         }
         printf("; %s\n", feed_forward_name(layer->feed_forward));
