@@ -29,10 +29,9 @@ void account_table_deinit(struct account_table *table) {
         }
 }
 
-bool account_violation(struct account *account, uint64_t now_ns, uint64_t *ret_unlogged) {
-        account->n_violations++;
+bool account_may_log(struct account *account, uint64_t now_ns, uint64_t *ret_unlogged) {
         if (account->logged_at_ns != 0 &&
-            now_ns - account->logged_at_ns < VIOLATION_LOG_INTERVAL_S * NS_PER_S) {
+            now_ns - account->logged_at_ns < LOG_INTERVAL_PER_UID_S * NS_PER_S) {
                 account->n_unlogged++;
                 return false;
         }

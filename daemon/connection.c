@@ -20,6 +20,9 @@
 #include "proto/message.h"
 #include "proto/slots.h"
 
+/* When to try again after a refusal that others' leaving would mend. */
+#define REFUSED_RETRY_MS 1000
+
 /* -------- end -------- */
 
 static void try_free(struct connection *connection) {
@@ -87,12 +90,19 @@ static void log_peer(int level, const struct connection *connection, const char 
                 log_event(level, fields, "%s: %s", what, why);
 }
 
+/* About what the peer does wrong, or is refused: at most one line a second about its uid. */
+static void log_trouble(int level, const struct connection *connection, const char *what,
+                        const char *why) {
+        uint64_t n_unlogged;
+        if (account_may_log(connection->account, clock_ns(), &n_unlogged))
+                log_peer(level, connection, what, why, n_unlogged);
+}
+
 void connection_poison(struct connection *connection, const struct error *reason) {
         if (connection->state == CONNECTION_CLOSED)
                 return;
-        uint64_t n_unlogged;
-        if (account_violation(connection->account, clock_ns(), &n_unlogged))
-                log_peer(LOG_WARNING, connection, "connection closed", reason->text, n_unlogged);
+        connection->account->n_violations++;
+        log_trouble(LOG_WARNING, connection, "connection closed", reason->text);
         frame_send_error(connection->fd, reason->code, reason->text);
         connection_close(connection);
 }
@@ -190,15 +200,16 @@ static void receive_bulk(struct connection *connection, struct frame *frame) {
 
 static void refuse_and_close(struct connection *connection, enum refuse_code code,
                              uint32_t retry_after_ms, const char *text) {
-        log_peer(LOG_INFO, connection, "connection refused", text, 0);
+        log_trouble(LOG_INFO, connection, "connection refused", text);
         frame_send_refuse(connection->fd, code, retry_after_ms, text);
         connection_close(connection);
 }
 
-/* Ring sizes as wished, or the defaults when the uid's budget is short. False: not even those fit.
+/* Ring sizes as wished, or the defaults when the uid's budget is short. -EDQUOT: not even those
+ * fit.
  */
-static bool choose_sizes(const struct account *account, const struct frame_hello *hello,
-                         struct channel_options *options) {
+static int choose_sizes(const struct account *account, const struct frame_hello *hello,
+                        struct channel_options *options, struct error *err) {
         uint64_t left = REGION_BYTES_PER_UID_MAX - account->region_bytes;
         uint64_t d_wanted = hello->d_data_bytes, c_wanted = hello->c_data_bytes;
         for (unsigned attempt = 0; attempt < 2; attempt++) {
@@ -206,10 +217,25 @@ static bool choose_sizes(const struct account *account, const struct frame_hello
                 options->c_data_bytes = region_data_bytes(REGION_C, c_wanted);
                 if (options->d_data_bytes + options->c_data_bytes + 2 * (uint64_t)REGION_DATA_OFF <=
                     left)
-                        return true;
+                        return 0;
                 d_wanted = c_wanted = 0;
         }
-        return false;
+        return error_set(err, -EDQUOT,
+                         "this user's connections have rings of %llu bytes, at most %llu",
+                         (unsigned long long)account->region_bytes, REGION_BYTES_PER_UID_MAX);
+}
+
+/* Whether its user may have one more connection, and with which rings. */
+static int admit(const struct connection *connection, const struct frame_hello *hello,
+                 struct channel_options *options, struct error *err) {
+        const struct account *account = connection->account;
+        unsigned n_max = connection->server->config.n_connections_per_uid_max;
+        if (account->n_connections >= n_max)
+                return error_set(err, -EDQUOT,
+                                 "this user has %u connections, the limit is %u "
+                                 "(connections_per_uid in seekd.conf)",
+                                 account->n_connections, n_max);
+        return choose_sizes(account, hello, options, err);
 }
 
 static void welcome_state(const struct connection *connection, struct frame_welcome *welcome) {
@@ -220,7 +246,6 @@ static void welcome_state(const struct connection *connection, struct frame_welc
 }
 
 static void receive_hello(struct connection *connection, const struct frame_hello *hello) {
-        struct server *server = connection->server;
         struct account *account = connection->account;
         struct frame frame = { .kind = FRAME_WELCOME };
         struct error err = { 0 };
@@ -234,10 +259,8 @@ static void receive_hello(struct connection *connection, const struct frame_hell
                 refuse_and_close(connection, REFUSE_VERSION, 0, err.text);
                 return;
         }
-        if (account->n_connections >= server->config.n_connections_per_uid_max ||
-            !choose_sizes(account, hello, &options)) {
-                refuse_and_close(connection, REFUSE_QUOTA, 1000,
-                                 "this user has too many connections");
+        if (admit(connection, hello, &options, &err) < 0) {
+                refuse_and_close(connection, REFUSE_QUOTA, REFUSED_RETRY_MS, err.text);
                 return;
         }
         options.caps = frame.welcome.caps;
@@ -248,7 +271,8 @@ static void receive_hello(struct connection *connection, const struct frame_hell
         }
         if (r < 0) {
                 frame_close_fds(&frame);
-                refuse_and_close(connection, REFUSE_INTERNAL, 1000, "the rings could not be made");
+                refuse_and_close(connection, REFUSE_INTERNAL, REFUSED_RETRY_MS,
+                                 "the rings could not be made");
                 return;
         }
         frame.welcome.session_id = options.session_id;
@@ -278,8 +302,8 @@ static void receive_frame(struct connection *connection, struct frame *frame) {
         case FRAME_HELLO: receive_hello(connection, &frame->hello); break;
         case FRAME_BULK: receive_bulk(connection, frame); break;
         case FRAME_ERROR:
-                log_peer(LOG_INFO, connection, "the client closed the connection",
-                         frame->error.text, 0);
+                log_trouble(LOG_INFO, connection, "the client closed the connection",
+                            frame->error.text);
                 connection_close(connection);
                 break;
         case FRAME_GOODBYE: connection_close(connection); break;
@@ -363,25 +387,40 @@ static int start_poll(struct connection *connection, uv_poll_t *poll, int fd, in
         return uv_poll_start(poll, events, callback);
 }
 
+/* Whether one more may shake hands. */
+static int check_room(const struct server *server, const struct account *account,
+                      struct error *err) {
+        if (server->n_connections >= CONNECTIONS_MAX)
+                return error_set(err, -EBUSY, "the daemon has %u connections, the limit is %d",
+                                 server->n_connections, CONNECTIONS_MAX);
+        if (account->n_half_open >= HALF_OPEN_PER_UID_MAX)
+                return error_set(err, -EBUSY,
+                                 "this user has %u connections without HELLO, the limit is %d",
+                                 account->n_half_open, HALF_OPEN_PER_UID_MAX);
+        return 0;
+}
+
 int connection_open(struct server *server, int fd) {
         struct error err = { 0 };
         struct peer peer;
         int r = peer_open(fd, &peer, &err);
         if (r < 0) {
-                log_info("connection refused: %s", err.text);
+                struct account *account = account_get(&server->accounts, UID_NOBODY);
+                uint64_t n_unlogged;
+                if (account && account_may_log(account, clock_ns(), &n_unlogged))
+                        log_info("connection refused: %s (and %llu more, not logged)", err.text,
+                                 (unsigned long long)n_unlogged);
                 frame_send_refuse(fd, REFUSE_PEER, 0, err.text);
                 close(fd);
                 return r;
         }
         struct account *account = account_get(&server->accounts, peer.uid);
         struct connection *connection = NULL;
-        bool full = server->n_connections >= CONNECTIONS_MAX;
-        if (account && account->n_half_open < HALF_OPEN_PER_UID_MAX && !full)
+        if (account && check_room(server, account, &err) == 0)
                 connection = connection_new(server, fd, &peer, account);
         if (!connection) {
                 frame_send_refuse(fd, REFUSE_QUOTA, HELLO_TIMEOUT_MS,
-                                  full ? "the daemon has too many connections"
-                                       : "too many connections at once");
+                                  err.code != 0 ? err.text : "out of memory");
                 peer_close(&peer);
                 close(fd);
                 return -EBUSY;

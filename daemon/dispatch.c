@@ -12,6 +12,7 @@
 #include "daemon/engine_thread.h"
 #include "daemon/job.h"
 #include "daemon/limits.h"
+#include "daemon/preparing.h"
 #include "daemon/request.h"
 #include "daemon/server.h"
 #include "daemon/session_requests.h"
@@ -37,7 +38,7 @@ static void release(struct request *request) {
         struct connection *connection = request->connection;
         struct request *next = session_requests_leave(request);
         if (next)
-                server_prepare_next(connection->server, next);
+                preparing_start(connection->server, next);
         cache_requests_leave(request);
         connection->account->n_requests--;
         connection->account->request_bytes -= request->message_bytes;

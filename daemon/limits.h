@@ -55,15 +55,14 @@
  */
 #define REQUEST_BYTES_PER_UID_MAX (64ULL << 20)
 
-/* One connection's share of a loop turn, so that a flooding client costs the others at most about a
- * millisecond. */
-#define RECORDS_PER_TURN 64
+/* Of them, on the pool threads at a time, of which libuv has four: one user's flood of the longest
+ * prompts, half a second each, leaves two for others. */
+#define PREPARING_PER_UID_MAX 2
+
+/* One connection's share of a loop turn (and of its records: CHANNEL_TURN_RECORDS in
+ * proto/channel.h), so that a flooding client costs the others at most about a millisecond. */
 #define FRAMES_PER_TURN  16
 #define ACCEPTS_PER_TURN 16
-
-/* Results waiting for room in a connection's ring before reading from it stops; one per possible
- * request. */
-#define REPLIES_WAITING_MAX 32
 
 /* KV of running requests on the device by default. On a CPU, device and host are the same memory:
  * as much as is kept, so that a request over the whole context of V4.1, a million tokens in 0.94
@@ -147,5 +146,6 @@
 #define DRAIN_TIMEOUT_S_DEFAULT 20
 #define DRAIN_TIMEOUT_S_MAX     3600
 
-/* Lines about violations per uid and second; the rest is counted and told with the next line. */
-#define VIOLATION_LOG_INTERVAL_S 1
+/* Between two log lines about what clients of one uid do wrong, or are refused; the rest is counted
+ * and told with the next line. */
+#define LOG_INTERVAL_PER_UID_S 1

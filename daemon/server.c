@@ -17,7 +17,7 @@
 #include "daemon/job.h"
 #include "daemon/limits.h"
 #include "daemon/notify.h"
-#include "daemon/prepare.h"
+#include "daemon/preparing.h"
 #include "daemon/request.h"
 #include "daemon/session_requests.h"
 #include "memory/kv_store.h"
@@ -91,27 +91,9 @@ static void on_listener(uv_poll_t *handle, int status, int events) {
 
 /* -------- requests -------- */
 
-static void on_prepare(uv_work_t *work) {
-        struct request *request = work->data;
-        request_prepare(request, request->engine);
-}
-
-static void on_prepared(uv_work_t *work, int status) {
-        (void)status; /* nothing is cancelled */
-        dispatch_prepared(work->data);
-}
-
-void server_prepare_next(struct server *server, struct request *request) {
-        request->engine = engine_thread_engine(server->engine);
-        request->context_tokens = engine_thread_context(server->engine);
-        request->model_name = server->model_name;
-        request->work.data = request;
-        uv_queue_work(&server->loop, &request->work, on_prepare, on_prepared);
-}
-
 static void start_preparing(struct server *server, struct request *request) {
         switch (session_requests_enter(&server->sessions, request)) {
-        case SESSION_TURN_NOW: server_prepare_next(server, request); break;
+        case SESSION_TURN_NOW: preparing_start(server, request); break;
         case SESSION_TURN_LATER: break;
         case SESSION_TURN_REFUSED: dispatch_prepared(request); break;
         }

@@ -70,8 +70,6 @@ enum exit_status server_run(const struct config *config);
 void server_add_connection(struct server *server, struct connection *connection); /* numbers it */
 void server_remove_connection(struct server *server, struct connection *connection);
 void server_prepare(struct server *server,
-                    struct request *request); /* now, or when the model is ready */
-void server_prepare_next(struct server *server,
-                         struct request *request); /* that waited in its session's queue */
-void server_request_done(struct server *server);   /* it is about to be freed */
-uint32_t server_version(void);                     /* major << 16 | minor << 8 | patch */
+                    struct request *request);    /* now, or when the model is ready */
+void server_request_done(struct server *server); /* it is about to be freed */
+uint32_t server_version(void);                   /* major << 16 | minor << 8 | patch */

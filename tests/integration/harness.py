@@ -83,8 +83,10 @@ class Daemon:
     def seek_command(self, command, *args):
         return [SEEK, command, *args, "--socket", self.socket]
 
-    def seek(self, command, *args, stdin=b""):
-        return subprocess.run(self.seek_command(command, *args), input=stdin, capture_output=True, timeout=PATIENCE_S)
+    def seek(self, command, *args, stdin=b"", user=None):
+        """`user`: the uid to run as, which only root may choose."""
+        return subprocess.run(self.seek_command(command, *args), input=stdin, capture_output=True, timeout=PATIENCE_S,
+                              user=user)
 
     def start_seek(self, command, *args, stdin=b""):
         """A client in the background that has read its whole input."""

@@ -1,9 +1,9 @@
 /* A client that breaks the rules, one way a run: hostile SOCKET DEED. Written against the raw
  * protocol, and against the memory of the regions where the protocol's own code would refuse.
  *
- * Prints how the daemon took it, one word a line: "refused CODE MAJOR MIN MAX", "error CODE: TEXT"
- * (a frame), "answered CODE: TEXT" (an Error message), "hung-up", or "nothing". Exits 0 when the
- * deed could be done. */
+ * Prints how the daemon took it, one word a line: "refused CODE MAJOR MIN MAX: TEXT", "error CODE:
+ * TEXT" (a frame), "answered CODE: TEXT" (an Error message), "hung-up", or "nothing". Exits 0 when
+ * the deed could be done. */
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -91,8 +91,8 @@ static void print_records(void) {
 
 static void print_frame(const struct frame *frame) {
         if (frame->kind == FRAME_REFUSE)
-                printf("refused %u %u %u %u\n", frame->refuse.code, frame->refuse.abi_major,
-                       frame->refuse.minor_min, frame->refuse.minor_max);
+                printf("refused %u %u %u %u: %s\n", frame->refuse.code, frame->refuse.abi_major,
+                       frame->refuse.minor_min, frame->refuse.minor_max, frame->refuse.text);
         else if (frame->kind == FRAME_ERROR)
                 printf("error %d: %s\n", frame->error.code, frame->error.text);
         else

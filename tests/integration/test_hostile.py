@@ -29,7 +29,7 @@ VIOLATIONS = {
 REFUSALS = {
     "short-hello": r"refused 2 .*",
     "garbage-hello": r"refused 2 .*",
-    "future-version": r"refused 1 1 0 0",
+    "future-version": r"refused 1 1 0 0: .*",
     "silence": r"refused 2 .*",
     "record-before-hello": r"refused 2 .*",
 }

@@ -73,7 +73,7 @@ class Clients(LifeTest):
         with server.hostile_running("never-read"), server.hostile_running("never-read"):
             run = server.seek("status")
             self.assertNotEqual(run.returncode, 0)
-            self.assertIn("too many connections", run.stderr.decode())
+            self.assertIn("this user has 2 connections, the limit is 2 (connections_per_uid", run.stderr.decode())
         harness.wait_until(lambda: server.seek("status").returncode == 0, "there is room again")
 
     @unittest.skipUnless(os.geteuid() == 0, "needs root to become someone else")

@@ -133,6 +133,38 @@ def rule_nano(root):
         yield f"{NANO}: {total} bytes; less than {NANO_BYTES_MAX}"
 
 
+def constants(root, path):
+    """Numbers that a header defines, by name: 512, (64ULL << 20), or another name."""
+    ret = {}
+    for line in lines(root, path):
+        match = re.match(r"#define ([A-Z][A-Z0-9_]*)\s+(?:\(?(\d+)[uUlL]*(?: << (\d+)\))?|([A-Z][A-Z0-9_]*))(?!\S)", line)
+        if match:
+            name, number, shift, other = match.groups()
+            ret[name] = ret.get(other) if other else int(number) << int(shift or 0)
+    return ret
+
+
+def rule_limits(root):
+    """docs/limits.md says what daemon/limits.h defines, all of it, and nothing else of proto/ than is there."""
+    page = os.path.join("docs", "limits.md")
+    units = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    limits = constants(root, os.path.join("daemon", "limits.h"))
+    others = {}
+    for path in files(root, (".h",)):
+        if module_of(path) == "proto":
+            others.update(constants(root, path))
+    for n, line in enumerate(lines(root, page), 1):
+        match = re.match(r"\| `([A-Z0-9_]+)` \| (\d+) ?([KMG]iB|) \|", line)
+        if not match:
+            continue
+        name, said = match[1], int(match[2]) * units[match[3]]
+        defined = limits.pop(name, others.get(name))
+        if defined != said:
+            yield f"{page}:{n}: {name} is {defined}"
+    for name in limits:
+        yield f"{page}: says nothing of {name}"
+
+
 RULES = {name[len("rule_"):]: rule for name, rule in globals().items() if name.startswith("rule_")}
 
 
