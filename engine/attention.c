@@ -3,6 +3,7 @@
 const struct attention_operations *attention_operations(enum attention_kind kind) {
         static const struct attention_operations *const kinds[N_ATTENTION_KINDS] = {
                 [ATTENTION_CSA2] = &attention_csa2,
+                [ATTENTION_MLA] = &attention_mla,
                 [ATTENTION_NSA] = &attention_nsa,
         };
         return kinds[kind];

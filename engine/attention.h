@@ -58,4 +58,5 @@ const struct attention_operations *attention_operations(enum attention_kind kind
 bool attention_in_use(const struct model_config *config, enum attention_kind kind);
 
 extern const struct attention_operations attention_csa2;
+extern const struct attention_operations attention_mla;
 extern const struct attention_operations attention_nsa;

@@ -30,12 +30,13 @@ struct error;
 #define ROPE_PAIRS_MAX 128
 
 /* Who reads config.json (engine/config) and lists the tensors (engine/tensors). */
-enum model_family { FAMILY_DEEPSEEK_V41, FAMILY_NSA };
-#define N_MODEL_FAMILIES (FAMILY_NSA + 1)
+enum model_family { FAMILY_DEEPSEEK_V41, FAMILY_NSA, FAMILY_DEEPSEEK_V3 };
+#define N_MODEL_FAMILIES (FAMILY_DEEPSEEK_V3 + 1)
 
 /* How a layer attends: attention.h has the operations of each. */
 enum attention_kind {
         ATTENTION_CSA2, /* V4.1: a window, and rows selected from a layer that may be another */
+        ATTENTION_MLA,  /* V2, V3: one latent row a token, of which heads make keys and values */
         ATTENTION_NSA,  /* entries that stand for many tokens, blocks that they choose, a window */
 };
 #define N_ATTENTION_KINDS (ATTENTION_NSA + 1)
@@ -46,7 +47,13 @@ enum feed_forward {
 };
 
 /* What a router makes of its products, before any bias. */
-enum router_scores { ROUTER_SQRTSOFTPLUS };
+enum router_scores { ROUTER_SQRTSOFTPLUS, ROUTER_SOFTMAX, ROUTER_SIGMOID };
+
+/* What groups of experts are chosen by. */
+enum group_score {
+        GROUP_BEST,     /* V2: its best expert's score */
+        GROUP_BEST_TWO, /* V3: the sum of its two best experts' scores, each with its bias */
+};
 
 /* How sublayers are joined to the residual streams: residual.h. */
 enum residual_kind {
@@ -100,7 +107,9 @@ struct model_config {
         uint32_t vocab_size, hidden_size, n_layers, n_draft_layers; /* drafts are not run */
         uint32_t n_heads, n_kv_heads; /* 1: one latent row is key and value of all heads */
         uint32_t head_dim, rope_dim;  /* of a query: rope on the last rope_dim channels */
-        uint32_t q_lora_rank, o_groups, o_lora_rank;
+        uint32_t q_lora_rank, o_groups, o_lora_rank; /* q_lora_rank 0: queries in one step */
+        uint32_t kv_lora_rank, nope_dim, v_dim; /* MLA: latent, a head's key without rotation and
+                                                   value; head_dim = nope_dim + rope_dim */
         uint32_t window; /* positions, the current one included; 0 = no windows */
         float rms_norm_eps;
 
@@ -116,7 +125,9 @@ struct model_config {
         uint32_t dense_dim; /* of dense feed-forward layers */
         uint32_t n_experts, n_experts_per_token, expert_dim, n_shared_experts; /* 0: no experts */
         enum router_scores router_scores;
-        uint32_t n_groups, n_groups_chosen;            /* of experts, equal ones; 1: no groups */
+        uint32_t n_groups, n_groups_chosen; /* of experts, equal ones; 1: no groups */
+        enum group_score group_score;
+        bool weight_after_expert; /* V2, V3: it multiplies the output; else before w2 */
         float routed_scaling, swiglu_limit, gate_temp; /* limit INFINITY: no clamp */
         bool norm_topk_prob;
 

@@ -1,6 +1,6 @@
 /* Mixture of experts: a router picks n_experts_per_token experts per position, their outputs are
  * added in ascending order of expert number, then the shared expert's. The routing weight
- * multiplies inside the expert, before w2. */
+ * multiplies inside the expert, before w2, or the expert's output, as the family does. */
 #include <string.h>
 
 #include "engine/feed_forward.h"
@@ -29,6 +29,12 @@ static uint32_t gather_rows(struct step *step, uint32_t number, const float *x) 
         return n;
 }
 
+static void weigh_rows(float *rows, const float *weight, uint32_t n, size_t d) {
+        for (uint32_t i = 0; i < n; i++)
+                for (size_t k = 0; k < d; k++)
+                        rows[i * d + k] *= weight[i];
+}
+
 void moe_layer(struct step *step, uint32_t layer) {
         struct engine *e = step->engine;
         struct workspace *ws = step->ws;
@@ -46,8 +52,11 @@ void moe_layer(struct step *step, uint32_t layer) {
                 uint32_t n = gather_rows(step, number, x);
                 if (n == 0)
                         continue;
-                mlp(step, &w->experts[number], ws->expert_x, ws->expert_row_weight, n,
-                    ws->expert_y);
+                bool after = e->config.weight_after_expert;
+                mlp(step, &w->experts[number], ws->expert_x, after ? NULL : ws->expert_row_weight,
+                    n, ws->expert_y);
+                if (after)
+                        weigh_rows(ws->expert_y, ws->expert_row_weight, n, d);
                 for (uint32_t i = 0; i < n; i++)
                         e->backend->add(ws->y + ws->expert_rows[i] * d, ws->expert_y + i * d,
                                         (uint32_t)d, false);

@@ -27,6 +27,7 @@ const struct tensor_family *tensor_family(enum model_family family) {
         static const struct tensor_family *const families[N_MODEL_FAMILIES] = {
                 [FAMILY_DEEPSEEK_V41] = &tensors_deepseek_v41,
                 [FAMILY_NSA] = &tensors_nsa,
+                [FAMILY_DEEPSEEK_V3] = &tensors_deepseek_v3,
         };
         return families[family];
 }

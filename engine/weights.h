@@ -53,7 +53,8 @@ struct layer_weights {
 
         struct matrix wq_a, wq_b, wkv, wo_a, wo_b; /* wo_a: [groups lora][heads/groups head_dim] */
         const uint16_t *q_norm, *kv_norm;
-        const float *sinks; /* [heads] */
+        const float *sinks;     /* [heads] */
+        struct matrix kv_b, wo; /* MLA: [heads (nope_dim + v_dim)][kv_lora], [D][heads v_dim] */
 
         /* Only where the layer owns its compressed rows: */
         struct matrix compress_kv, compress_gate; /* [head_dim][D]; gate at ratio 2 only */

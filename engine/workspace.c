@@ -149,6 +149,8 @@ struct workspace *workspace_free(struct workspace *workspace) {
                 free(workspace->worker[i].nsa.attend);
         }
         free(workspace->window_keys);
+        free(workspace->mla.keys);
+        free(workspace->mla.scores);
         free(workspace->worker);
         free(workspace->block);
         free(workspace);

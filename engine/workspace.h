@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "engine/kv_slot.h"
+#include "engine/mla_buffers.h"
 #include "engine/model_config.h"
 #include "engine/nsa_buffers.h"
 
@@ -66,11 +67,14 @@ struct workspace {
         uint32_t *n_attended;              /* [R parts] rows of a part that are done */
         uint32_t *candidate, *n_candidate; /* [R][candidate_blocks], [R] */
 
+        struct mla_buffers mla;
         struct nsa_buffers nsa;
 
         float *router;        /* [R][experts] */
         float *router_biased; /* [experts] scores plus bias of one row */
         uint64_t *router_order;
+        float *group_score;                     /* [groups of experts] */
+        uint32_t *chosen_group;                 /* [groups of experts] ascending */
         uint32_t *expert;                       /* [R][experts_per_token] ascending */
         float *expert_weight;                   /* [R][experts_per_token] */
         uint32_t *expert_rows;                  /* [R] rows that chose the current expert, */

@@ -13,6 +13,7 @@ struct tensor_family {
         const char *drafts, *vision; /* in words; NULL: the family has none */
 };
 
+extern const struct tensor_family tensors_deepseek_v3;
 extern const struct tensor_family tensors_deepseek_v41;
 extern const struct tensor_family tensors_nsa;
 
