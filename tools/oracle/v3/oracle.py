@@ -1,0 +1,2 @@
+"""The oracle of DeepSeek-V3."""
+from v2.oracle import VERSIONS, run  # noqa: F401
