@@ -107,14 +107,21 @@ static int phase_of(uint32_t phase) {
         }
 }
 
+/* Before the daemon has said which slot it is, it is found by what is in it. */
+static bool load_slot(const struct seekd_request *request, struct slot_progress *ret) {
+        const struct region *region = &request->client->channel.peer;
+        if (request->client->lost)
+                return false;
+        int slot = request->accepted ? (int)request->slot : slot_find(region, request->id);
+        return slot >= 0 && slot_load(region, (uint32_t)slot, request->id, ret) == 0;
+}
+
 int seekd_progress(const struct seekd_request *request, struct seekd_progress *ret) {
         struct seekd_progress progress = { .phase = SEEKD_PHASE_SUBMITTED, .estimate_ms = -1 };
         struct slot_progress slot;
         if (request->over) {
                 progress.phase = SEEKD_PHASE_FINISHED;
-        } else if (request->accepted && !request->client->lost &&
-                   slot_load(&request->client->channel.peer, request->slot, request->id, &slot) ==
-                           0) {
+        } else if (load_slot(request, &slot)) {
                 progress.phase = phase_of(slot.phase);
                 progress.tokens_done = slot.tokens_done;
                 progress.tokens_total = slot.tokens_total;

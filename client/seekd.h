@@ -311,8 +311,9 @@ struct seekd_progress {
         uint32_t tokens_done;   /* PREFILL: of the prompt; DECODE: generated */
         uint32_t tokens_total;  /* PREFILL: prompt tokens; DECODE: the most that may come */
         uint32_t tokens_cached; /* of the prompt */
-        uint32_t queue_place;   /* requests before this one */
-        int64_t estimate_ms;    /* milliseconds left; -1 = unknown */
+        uint32_t queue_place;   /* QUEUED: 1 goes next, 0 = none yet */
+        int64_t estimate_ms;    /* milliseconds until it starts (QUEUED), until its first token
+                                   (PREFILL), until tokens_total (DECODE); -1 = unknown */
 };
 #define SEEKD_PROGRESS_INIT SEEKD_INIT_(struct seekd_progress)
 

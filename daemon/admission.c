@@ -162,6 +162,8 @@ static int start(struct runner *runner, struct request *request, unsigned n_acti
         if (r < 0)
                 return r;
         request->device_bytes = bytes;
+        request->began_ns = now_ns;
+        request->began_at = sequence_position(request->sequence);
         atomic_store(&request->live.phase, PHASE(PREFILL));
         return 0;
 }

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "base/clock.h"
 #include "base/error.h"
 #include "daemon/account.h"
 #include "daemon/answer.h"
@@ -17,8 +16,8 @@
 #include "daemon/server.h"
 #include "daemon/session_requests.h"
 #include "daemon/stats.h"
+#include "daemon/waiting.h"
 #include "proto/message.h"
-#include "proto/slots.h"
 
 #define CODE(name) SEEKD__V1__ERROR_CODE__ERROR_CODE_##name
 
@@ -88,23 +87,11 @@ static int admit(const struct connection *connection, uint32_t id, size_t messag
         return 0;
 }
 
-static void show_queued(struct request *request) {
-        struct slot_progress progress = {
-                .request_id = request->id,
-                .phase = SLOT_QUEUED,
-                .tokens_total = request->n_prompt,
-                .estimate_ms = SLOT_ESTIMATE_UNKNOWN,
-                .heartbeat_ns = clock_ns(),
-        };
-        slot_store(&request->connection->channel.own, request->slot, &progress);
-}
-
 static void take_slot(struct request *request) {
         struct connection *connection = request->connection;
         /* There are as many slots as a connection may have requests. */
         request->slot = (uint32_t)__builtin_ctz(~connection->slots_used);
         connection->slots_used |= 1u << request->slot;
-        show_queued(request);
 }
 
 static int take_on(struct connection *connection, const struct channel_message *from,
@@ -126,8 +113,10 @@ static int take_on(struct connection *connection, const struct channel_message *
         connection->n_requests++;
         connection->account->n_requests++;
         connection->account->request_bytes += from->n_bytes;
-        if (from->type == RECORD_GENERATE)
+        if (from->type == RECORD_GENERATE) {
                 take_slot(request);
+                waiting_begin(request);
+        }
         server_prepare(connection->server, request);
         return 0;
 }
@@ -216,7 +205,7 @@ static void submit(struct request *request) {
                 release(request);
                 return;
         }
-        show_queued(request);
+        waiting_end(request);
         engine_thread_submit(request->connection->server->engine, request);
 }
 
@@ -235,6 +224,7 @@ static void answer(struct request *request) {
 static void start_job(struct request *request) {
         uint8_t bytes[ANSWER_BYTES_MAX];
         take_slot(request);
+        waiting_show(request);
         size_t n = answer_accepted(request, bytes);
         if (outbox_send(&request->outbox, request->outlet, RECORD_ACCEPTED, request->id, false,
                         bytes, n) == -ENOMEM)

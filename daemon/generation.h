@@ -25,6 +25,3 @@ int generation_must_end(const struct request *request, uint64_t now_ns);
 /* Sends what waits for room. True: nothing waits any more, or nothing can be sent any more. Keeps
  * `paused_ns` and `unpaused_ns`. */
 bool generation_flush(struct request *request, uint64_t now_ns);
-
-/* Writes the request's slot. */
-void generation_show(const struct request *request, uint32_t queue_place, uint64_t now_ns);

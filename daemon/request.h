@@ -65,6 +65,8 @@ struct request {
         uint32_t uid;    /* of its client */
         uint64_t origin; /* number of its connection */
 
+        bool waits; /* loop thread only: it writes the slot, daemon/waiting.h */
+
         struct session *session;      /* that it has or waits for; NULL = none */
         struct request *session_next; /* list of the session, loop thread only */
 
@@ -108,7 +110,10 @@ struct request {
         uint64_t arrival;
         struct flow *flow;             /* whose share it uses */
         struct sequence *sequence;     /* NULL: waiting, or finished */
-        uint32_t queue_place;          /* while it waits; 1 goes first */
+        uint64_t began_ns;             /* with the sequence that it holds, */
+        uint64_t began_at;             /* behind so many tokens */
+        uint32_t queue_place;          /* while it waits; 1 goes first, 0 = not in the order yet */
+        double wait_ms;                /* while it waits; daemon/estimate.h */
         uint32_t n_found;              /* while it waits: tokens that need not be computed, */
         uint64_t found_at;             /* as of this keeper_version() + 1; 0 = not looked yet */
         uint64_t device_bytes;         /* promised to it while it holds a sequence */

@@ -16,6 +16,7 @@
 #include "daemon/keeper.h"
 #include "daemon/limits.h"
 #include "daemon/outlet.h"
+#include "daemon/progress.h"
 #include "daemon/request.h"
 #include "engine/engine.h"
 #include "engine/grammar/constraint.h"
@@ -24,7 +25,6 @@
 #include "engine/tokenizer.h"
 
 #define REASON(name) SEEKD__V1__FINISH_REASON__FINISH_REASON_##name
-#define PHASE(name)  SEEKD__V1__PHASE__PHASE_##name
 
 unsigned runner_places_max(const struct runner *runner) {
         return runner->n_running_max + INTERACTIVE_PLACES;
@@ -46,8 +46,10 @@ int runner_init(struct runner *runner) {
                 r = mask_trie_new(engine_tokenizer(runner->engine), (uint32_t)vocab,
                                   engine_config(runner->engine)->eos_id, &runner->vocabulary);
         if (r == 0 && runner->requests && runner->waiting && runner->logits && runner->items &&
-            runner->picks && runner->runnable && runner->parts)
+            runner->picks && runner->runnable && runner->parts) {
+                engine_watch(runner->engine, progress_layer, runner);
                 return 0;
+        }
         runner_deinit(runner);
         return -ENOMEM;
 }
@@ -60,6 +62,7 @@ static void give_back(struct runner *runner, struct request *request) {
 }
 
 void runner_deinit(struct runner *runner) {
+        engine_watch(runner->engine, NULL, NULL);
         for (size_t i = 0; i < runner->n_requests; i++)
                 give_back(runner, runner->requests[i]);
         runner->n_requests = 0;
@@ -136,7 +139,7 @@ static void settle(struct runner *runner, bool end_all, uint64_t now_ns) {
                                               request->finished ? request->finish_reason
                                                                 : REASON(CANCELLED));
                         if (!gone)
-                                generation_show(request, 0, now_ns);
+                                progress_end(runner, request, now_ns);
                         give_back(runner, request);
                         continue;
                 }
@@ -307,6 +310,7 @@ static bool step(struct runner *runner) {
 
         struct error err = { 0 };
         admission_before_step(runner, n_picks);
+        runner->n_picks = n_picks;
         uint64_t begin_ns = clock_ns();
         int r = engine_step(runner->engine, runner->parts, n_picks, &err);
         uint64_t now_ns = clock_ns();
@@ -329,38 +333,12 @@ static bool step(struct runner *runner) {
         return true;
 }
 
-/* Slots, places in the queue, memory. */
-static void show(struct runner *runner, uint64_t now_ns) {
-        uint32_t place = 0;
-        for (size_t i = 0; i < runner->n_waiting; i++) {
-                struct request *request = runner->waiting[i];
-                bool waits = !request->sequence && !request->finished;
-                request->queue_place = waits ? ++place : 0;
-        }
-        runner->kv_bytes = 0;
-        for (unsigned class = 0; class < SCHEDULE_CLASSES; class ++)
-                runner->counters[class].n_running = runner->counters[class].n_queued = 0;
-        for (size_t i = 0; i < runner->n_requests; i++) {
-                struct request *request = runner->requests[i];
-                bool waits = !request->sequence && !request->finished;
-                struct class_counters *counters = &runner->counters[schedule_class(request)];
-                counters->n_running += request->sequence != NULL;
-                counters->n_queued += waits;
-                if (request->sequence)
-                        runner->kv_bytes += sequence_bytes(request->sequence);
-                uint32_t running_phase = request->first_token_ns ? PHASE(DECODE) : PHASE(PREFILL);
-                uint32_t phase = waits ? PHASE(QUEUED) : running_phase;
-                atomic_store(&request->live.phase, request->paused_ns != 0 ? PHASE(PAUSED) : phase);
-                generation_show(request, waits ? request->queue_place : 0, now_ns);
-        }
-}
-
 enum runner_state runner_turn(struct runner *runner, bool end_all) {
         uint64_t now_ns = clock_ns();
         settle(runner, end_all, now_ns);
         admission_start(runner, now_ns);
         bool stepped = step(runner);
-        show(runner, stepped ? clock_ns() : now_ns);
+        progress_show(runner, stepped ? clock_ns() : now_ns);
         if (runner->n_requests == 0)
                 return RUNNER_IDLE;
         return stepped ? RUNNER_BUSY : RUNNER_BLOCKED;

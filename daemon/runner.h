@@ -57,10 +57,13 @@ struct runner {
         struct schedule_pick *picks;
         struct request **runnable;
         struct batch_part *parts;
+        size_t n_picks; /* of the last one */
 
         /* Takes a request back: answered, or its client is gone. */
         void (*give_back)(void *userdata, struct request *request);
         void *userdata;
+
+        uint64_t shown_ns; /* when the slots were written last */
 
         /* For statistics. */
         uint64_t n_steps, n_prompt_tokens, n_generated_tokens, n_cancelled;

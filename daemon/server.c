@@ -20,6 +20,7 @@
 #include "daemon/preparing.h"
 #include "daemon/request.h"
 #include "daemon/session_requests.h"
+#include "daemon/waiting.h"
 #include "memory/kv_store.h"
 
 #define TICK_MS 1000
@@ -222,6 +223,7 @@ static void close_for_good(struct server *server) {
         close_handle((uv_handle_t *)&server->tick);
         close_handle((uv_handle_t *)&server->drain);
         close_handle((uv_handle_t *)&server->watchdog);
+        close_handle((uv_handle_t *)&server->waiting);
         close_handle((uv_handle_t *)&server->sigterm);
         close_handle((uv_handle_t *)&server->sigint);
 }
@@ -352,6 +354,7 @@ static int init_handles(struct server *server) {
         uv_timer_init(&server->loop, &server->tick);
         uv_timer_init(&server->loop, &server->drain);
         uv_timer_init(&server->loop, &server->watchdog);
+        waiting_init(server);
         uv_signal_init(&server->loop, &server->sigterm);
         uv_signal_init(&server->loop, &server->sigint);
         r = uv_poll_init(&server->loop, &server->listener_poll, server->listener.fd);

@@ -37,6 +37,7 @@ struct server {
         uv_timer_t tick;     /* once a second */
         uv_timer_t drain;    /* while draining */
         uv_timer_t watchdog; /* when the supervisor wants it */
+        uv_timer_t waiting;  /* while requests wait for the engine thread: daemon/waiting.h */
         struct engine_thread *engine;
 
         struct account_table accounts;

@@ -168,6 +168,13 @@ struct engine *engine_close(struct engine *engine) {
         return NULL;
 }
 
+void engine_watch(struct engine *engine,
+                  void (*layer_done)(void *userdata, uint32_t done, uint32_t total),
+                  void *userdata) {
+        engine->layer_done = layer_done;
+        engine->layer_done_userdata = userdata;
+}
+
 const struct model_config *engine_config(const struct engine *engine) {
         return &engine->config;
 }

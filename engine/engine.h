@@ -151,6 +151,13 @@ struct batch_part {
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err);
 
+/* From now on calls back whenever one more layer of a step is done: a step of a large model takes
+ * seconds, and somebody may want to know how far it is. NULL: no more. On the engine thread; the
+ * callback calls nothing of this header. */
+void engine_watch(struct engine *engine,
+                  void (*layer_done)(void *userdata, uint32_t done, uint32_t total),
+                  void *userdata);
+
 /* Announces tokens that will probably be computed: the Engram rows of ids[first] ... ids[n - 1] may
  * be fetched from now on. ids[0] is the token at the sequence's position; the first ones only give
  * the others their history. Never fails and never waits; more than engine_batch_rows_max() tokens

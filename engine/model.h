@@ -43,6 +43,8 @@ struct engine {
         struct kv_pool kv_pool;
         LIST_HEAD(, sequence) sequences;
         uint64_t spills;
+        void (*layer_done)(void *userdata, uint32_t done, uint32_t total); /* NULL: nobody asks */
+        void *layer_done_userdata;
 };
 
 struct sequence {

@@ -199,6 +199,8 @@ static int run_layers(struct step *step, struct error *err) {
                 r = check_finite(step, l, err);
                 if (r < 0)
                         return r;
+                if (e->layer_done)
+                        e->layer_done(e->layer_done_userdata, l + 1, e->config.n_layers);
         }
         return 0;
 }

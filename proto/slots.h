@@ -31,8 +31,9 @@
 
 enum slot_phase {
         SLOT_FREE = 0,      /* request_id is 0 */
-        SLOT_QUEUED = 1,    /* queue_place counts down to 0 */
-        SLOT_PREFILL = 2,   /* tokens_done of tokens_total prompt tokens are computed */
+        SLOT_QUEUED = 1,    /* queue_place counts down */
+        SLOT_PREFILL = 2,   /* tokens_done of tokens_total prompt tokens are computed, or as much of
+                               more of them */
         SLOT_DECODE = 3,    /* tokens_done of at most tokens_total are generated */
         SLOT_PAUSED = 4,    /* the client does not read: the ring is full */
         SLOT_DONE = 5,      /* the final record is in the ring */
@@ -48,9 +49,11 @@ struct slot_progress {
         uint32_t tokens_done;
         uint32_t tokens_total;
         uint32_t tokens_cached; /* prompt tokens that did not have to be computed */
-        uint32_t queue_place;   /* requests before this one; 0 when running */
-        uint32_t estimate_ms;   /* milliseconds left; UINT32_MAX: unknown */
-        uint64_t heartbeat_ns;  /* CLOCK_MONOTONIC of the last update: how old this is */
+        uint32_t queue_place;  /* 1: goes next; 0: runs, or has no place yet (tokens are made of its
+                                  text, the model loads) */
+        uint32_t estimate_ms;  /* UINT32_MAX: unknown. Milliseconds until it starts (QUEUED), until
+                                  its first token (PREFILL), until tokens_total (DECODE) */
+        uint64_t heartbeat_ns; /* CLOCK_MONOTONIC of the last update: how old this is */
 };
 
 #define SLOT_ESTIMATE_UNKNOWN UINT32_MAX

@@ -87,7 +87,7 @@ bool answer_run(struct answer *answer, struct seekd_client *client,
                 const struct seekd_params *params, int signal_fd) {
         struct seekd_request *request;
         answer->result = (struct seekd_result)SEEKD_RESULT_INIT;
-        answer->progress.enabled = isatty(STDERR_FILENO);
+        progress_begin(&answer->progress);
         int code = seekd_submit(client, params, take_piece, take_result, answer, &request);
         if (code < 0) {
                 answer->result.code = code;

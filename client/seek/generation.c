@@ -161,9 +161,9 @@ int generation_run(struct generation *generation) {
                 return exit_code;
         struct output output = {
                 .json = generation->json,
-                .progress.enabled = isatty(STDERR_FILENO),
                 .result = SEEKD_RESULT_INIT,
         };
+        progress_begin(&output.progress);
         exit_code = run_with(generation, client, &output);
         seekd_disconnect(client);
         free(output.text);

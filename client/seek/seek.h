@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/seek/progress.h"
 #include "client/seekd.h"
 
 /* Documented in seek(1): scripts rely on them. */
@@ -177,15 +178,6 @@ const char *user_text(uint32_t uid, char ret[USER_TEXT]);
 /* status.c: all of a reading, for programs; NULL without memory. info NULL: not known. */
 json_t *status_json(const struct seekd_stats *stats, const struct seekd_model_info *info,
                     int load_permille);
-
-/* progress.c: a line on a terminal that says what is waited for, until text comes. */
-struct progress_line {
-        bool enabled;
-        char shown[128]; /* what stands there */
-};
-void progress_show(struct progress_line *line, const struct seekd_client *client,
-                   const struct seekd_request *request);
-void progress_clear(struct progress_line *line);
 
 /* waiting.c: blocks SIGINT and SIGTERM and returns a descriptor that reads them; -1 after a
  * message. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/error.h"
 #include "engine/engine.h"
@@ -18,6 +19,8 @@ struct engine {
         unsigned rows_max;
         uint64_t device_bytes, device_bytes_max; /* 0 = no bound */
         uint64_t n_sequences;
+        void (*layer_done)(void *userdata, uint32_t done, uint32_t total);
+        void *layer_done_userdata;
 };
 
 struct sequence {
@@ -30,6 +33,7 @@ struct sequence {
 /* The device holds one byte for each token. */
 
 static size_t parts_seen, rows_seen, prefetched;
+static unsigned layer_ms;
 
 size_t fake_parts_seen(void) {
         return parts_seen;
@@ -49,7 +53,7 @@ struct engine *fake_engine_new(const char *model_dir, unsigned rows_max) {
         engine->config.max_positions = CONTEXT_TOKENS;
         engine->config.eos_id = FAKE_EOS;
         engine->rows_max = rows_max;
-        parts_seen = rows_seen = prefetched = 0;
+        parts_seen = rows_seen = prefetched = layer_ms = 0;
         return engine;
 }
 
@@ -137,6 +141,25 @@ size_t fake_prefetched(void) {
         return prefetched;
 }
 
+void engine_watch(struct engine *engine,
+                  void (*layer_done)(void *userdata, uint32_t done, uint32_t total),
+                  void *userdata) {
+        engine->layer_done = layer_done;
+        engine->layer_done_userdata = userdata;
+}
+
+void fake_slow_layers(unsigned ms) {
+        layer_ms = ms;
+}
+
+/* Before anything is computed, as in the real one. */
+static void run_layers(const struct engine *engine) {
+        for (uint32_t l = 0; layer_ms > 0 && engine->layer_done && l < FAKE_LAYERS; l++) {
+                nanosleep(&(struct timespec){ .tv_nsec = layer_ms * 1000000L }, NULL);
+                engine->layer_done(engine->layer_done_userdata, l + 1, FAKE_LAYERS);
+        }
+}
+
 int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_parts,
                 struct error *err) {
         size_t rows = 0;
@@ -145,6 +168,7 @@ int engine_step(struct engine *engine, const struct batch_part *parts, size_t n_
                 rows += parts[i].n;
         if (engine->device_bytes_max > 0 && engine->device_bytes + rows > engine->device_bytes_max)
                 return error_set(err, -ENOSPC, "no room for %zu bytes", rows);
+        run_layers(engine);
         engine->device_bytes += rows;
         for (size_t i = 0; i < n_parts; i++) {
                 struct sequence *sequence = parts[i].sequence;

@@ -23,5 +23,10 @@ void fake_device(struct engine *engine, uint64_t bytes_max);
 size_t fake_parts_seen(void);
 size_t fake_rows_seen(void);
 
+#define FAKE_LAYERS 4
+
+/* From now on each layer of a step takes so long; 0 = no time. */
+void fake_slow_layers(unsigned ms);
+
 /* Tokens that were announced by engine_prefetch(), since the start. */
 size_t fake_prefetched(void);

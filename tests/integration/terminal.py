@@ -104,17 +104,17 @@ class Screen:
 class Terminal:
     """A program in a terminal of its own."""
 
-    def __init__(self, command, lines=24, columns=80):
+    def __init__(self, command, lines=24, columns=80, term="vt100", errors_too=False):
         self.master, self.slave = pty.openpty()
         self.screen = Screen(lines, columns)
         self.raw = b""
         self.resize(lines, columns)
         self.before = termios.tcgetattr(self.slave)
         environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
-        environment["TERM"] = "vt100"
+        environment["TERM"] = term
         self.process = subprocess.Popen(
             command, stdin=self.slave, stdout=self.slave,
-            stderr=subprocess.PIPE, env=environment, start_new_session=True)
+            stderr=self.slave if errors_too else subprocess.PIPE, env=environment, start_new_session=True)
 
     def close(self):
         self.process.kill()
