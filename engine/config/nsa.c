@@ -117,6 +117,32 @@ static void read_dense(struct config_reader *in, struct model_config *c) {
         config_exactly(in, "hidden_act", "swish");
 }
 
+/* Present with n_routed_experts: experts from layer first_k_dense_replace on, as DeepSeek-V2 has
+ * them, their weights multiplying their outputs. */
+static void read_experts(struct config_reader *in, struct model_config *c) {
+        static const char *const scores[] = { "softmax", "sigmoid" };
+        uint32_t n_dense = c->n_layers;
+        if (given(in, "n_routed_experts")) {
+                c->n_experts = config_u32(in, "n_routed_experts", 1, EXPERTS_MAX);
+                c->n_experts_per_token = config_u32(in, "num_experts_per_tok", 1, EXPERTS_MAX);
+                c->n_shared_experts = config_u32(in, "n_shared_experts", 0, SHARED_EXPERTS_MAX);
+                c->expert_dim = config_u32(in, "moe_intermediate_size", 1, WIDTH_MAX);
+                n_dense = config_u32(in, "first_k_dense_replace", 0, c->n_layers - 1);
+                c->router_scores = config_one_of(in, "scoring_func", scores, 2) == 1
+                        ? ROUTER_SIGMOID
+                        : ROUTER_SOFTMAX;
+                c->norm_topk_prob = config_bool(in, "norm_topk_prob");
+                c->routed_scaling = (float)config_number(in, "routed_scaling_factor", 0, 1e3);
+                c->weight_after_expert = true;
+                if (c->n_experts_per_token > c->n_experts)
+                        config_refuse(in, "num_experts_per_tok",
+                                      "%u is above n_routed_experts (%u)", c->n_experts_per_token,
+                                      c->n_experts);
+        }
+        for (uint32_t l = 0; l < c->n_layers; l++)
+                c->layer[l].feed_forward = l < n_dense ? FEED_FORWARD_DENSE : FEED_FORWARD_EXPERTS;
+}
+
 static void read_tokens(struct config_reader *in, struct model_config *c) {
         c->bos_id = config_u32(in, "bos_token_id", 0, c->vocab_size - 1);
         c->eos_id = config_u32(in, "eos_token_id", 0, c->vocab_size - 1);
@@ -136,6 +162,7 @@ static void read(struct config_reader *in, struct model_config *c) {
         read_branches(in, c);
         check_kv(in, c);
         read_dense(in, c);
+        read_experts(in, c);
         read_tokens(in, c);
         config_off(in, "tie_word_embeddings");
         c->residual = RESIDUAL_PLAIN;
@@ -143,7 +170,6 @@ static void read(struct config_reader *in, struct model_config *c) {
         for (uint32_t l = 0; l < c->n_layers; l++) {
                 struct layer_config *layer = &c->layer[l];
                 layer->attention = ATTENTION_NSA;
-                layer->feed_forward = FEED_FORWARD_DENSE;
                 layer->compress_ratio = c->nsa.compress_stride;
                 layer->kv_source = (int)l;
                 layer->owns_kv = true;

@@ -108,6 +108,47 @@ static void the_paper_s_shape(void **state) {
         assert_true(config.nsa.separate);
 }
 
+static const struct {
+        const char *field, *value;
+} experts[] = {
+        { "n_routed_experts", "72" },     { "num_experts_per_tok", "6" },
+        { "n_shared_experts", "2" },      { "moe_intermediate_size", "256" },
+        { "first_k_dense_replace", "1" }, { "scoring_func", "\"softmax\"" },
+        { "norm_topk_prob", "true" },     { "routed_scaling_factor", "1.5" },
+};
+#define N_EXPERT_FIELDS (sizeof(experts) / sizeof(experts[0]))
+
+static json_t *with_experts(void) {
+        json_t *document = NULL;
+        for (size_t i = 0; i < N_EXPERT_FIELDS; i++)
+                document = changed(document, experts[i].field, experts[i].value);
+        return document;
+}
+
+static void experts_are_there_together_or_not_at_all(void **state) {
+        (void)state;
+        accept(with_experts());
+        assert_int_equal(config.layer[0].feed_forward, FEED_FORWARD_DENSE);
+        for (unsigned l = 1; l < 24; l++)
+                assert_int_equal(config.layer[l].feed_forward, FEED_FORWARD_EXPERTS);
+        assert_int_equal(config.router_scores, ROUTER_SOFTMAX);
+        for (size_t i = 0; i < N_EXPERT_FIELDS; i++) {
+                char why[64];
+                snprintf(why, sizeof(why), "%s: unknown field", experts[i].field);
+                if (i > 0)
+                        refuse(experts[i].field, experts[i].value, why);
+                snprintf(why, sizeof(why), "%s: missing", experts[i].field);
+                if (i > 0)
+                        refuse_document(changed(with_experts(), experts[i].field, ""), why);
+        }
+        refuse_document(changed(with_experts(), "num_experts_per_tok", "73"),
+                        "num_experts_per_tok: 73 is above n_routed_experts (72)");
+        refuse_document(changed(with_experts(), "first_k_dense_replace", "24"),
+                        "first_k_dense_replace: not a whole number from 0 to 23");
+        refuse_document(changed(with_experts(), "scoring_func", "\"sqrtsoftplus\""),
+                        "scoring_func: 'sqrtsoftplus'");
+}
+
 static void what_is_not_computed_is_refused_by_name(void **state) {
         (void)state;
         refuse("novelty", "1", "novelty: unknown field");
@@ -171,6 +212,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(the_public_implementation_s_defaults),
                 cmocka_unit_test(the_paper_s_shape),
+                cmocka_unit_test(experts_are_there_together_or_not_at_all),
                 cmocka_unit_test(what_is_not_computed_is_refused_by_name),
                 cmocka_unit_test(sizes_must_fit_each_other),
                 cmocka_unit_test(what_has_no_default_is_required),

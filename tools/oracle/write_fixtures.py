@@ -57,6 +57,9 @@ FIXTURES = [
         num_hidden_layers=2, hidden_size=64, intermediate_size=96), 1)),
     ("nsa", "nsa-paper", False, Case("", 200, nsa.make_text(**nsa.PAPER | {
         "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 96, "head_dim": 32, "v_head_dim": 48}), 1)),
+    ("nsa", "nsa-experts", False, Case("", 90, nsa.make_text(**nsa.EXPERTS | {
+        "num_hidden_layers": 2, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "head_dim": 16,
+        "n_routed_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 32}), 1)),
 ]
 
 

@@ -19,6 +19,11 @@ BASE = {
     "fuse_norm": True, "fuse_swiglu": True, "fuse_cross_entropy": True, "torch_dtype": "bfloat16",
 }
 
+EXPERTS = {
+    "n_routed_experts": 24, "num_experts_per_tok": 4, "n_shared_experts": 2, "moe_intermediate_size": 48,
+    "first_k_dense_replace": 1, "scoring_func": "softmax", "norm_topk_prob": True, "routed_scaling_factor": 1.5,
+}
+
 # As the paper has it, in small: entries of two strides, four strides to a block, the first block and two last ones.
 PAPER = {
     "block_size": 16, "block_counts": 5, "window_size": 20, "compress_block_size": 8, "compress_stride": 4,
@@ -34,6 +39,7 @@ def make_text(**changes):
 NAMED = [
     Case("as-published", 300, make_text(), 1),
     Case("paper", 330, make_text(**PAPER), 2, chunks=(1, 7, 50)),
+    Case("paper-experts", 290, make_text(**PAPER, **EXPERTS), 3, shards=3),
     Case("overlap-4", 310, make_text(
         compress_block_size=32, compress_stride=8, block_size=8, block_counts=7, first_blocks=2, local_blocks=3,
         num_heads=6, num_kv_heads=3, hidden_size=64), 4, chunks=(5, 77)),
@@ -44,6 +50,9 @@ NAMED = [
     Case("odd-widths", 301, make_text(
         num_heads=6, num_kv_heads=2, head_dim=22, v_head_dim=13, block_size=24, compress_block_size=8, hidden_size=90,
         block_counts=3, window_size=31, intermediate_size=77), 7),
+    Case("sigmoid-experts", 240, make_text(**EXPERTS | {
+        "scoring_func": "sigmoid", "norm_topk_prob": False, "n_shared_experts": 0, "first_k_dense_replace": 0,
+        "routed_scaling_factor": 0.7}), 8, shards=2),
     Case("short", 3, make_text(**PAPER), 9, chunks=(1, 2)),
     Case("long-3000", 3000, make_text(
         num_hidden_layers=2, num_heads=8, num_kv_heads=2, hidden_size=64, block_size=64, block_counts=8, window_size=128,
@@ -72,6 +81,9 @@ def draw(seed):
     }
     if changes["compress"] == "mlp":
         changes["compress_dim"] = pick(32, 50)
+    if random.random() < 0.4:
+        changes |= EXPERTS | {"scoring_func": pick("softmax", "sigmoid"), "norm_topk_prob": pick(True, False),
+                              "n_shared_experts": pick(0, 1, 2), "num_experts_per_tok": pick(1, 3, 6)}
     chunks = (int(random.integers(1, 20)) * 2 + 1,)
     return Case(f"random-{seed}", int(random.integers(100, 400)), make_text(**changes), seed, chunks,
                 int(random.integers(1, 4)))
