@@ -2,14 +2,6 @@
 
 #include "client/seek/seek.h"
 
-static const char *finish_name(int finish) {
-        static const char *const names[] = { "none",     "eos",       "stop",      "length",
-                                             "context",  "cancelled", "deadline",  "slow_consumer",
-                                             "shutdown", "error",     "tool_calls" };
-        return finish >= 0 && finish < (int)(sizeof(names) / sizeof(names[0])) ? names[finish]
-                                                                               : "unknown";
-}
-
 static const char *tier_name(int tier) {
         static const char *const names[] = { "unknown", "none", "device", "host", "disk" };
         return tier >= 0 && tier < (int)(sizeof(names) / sizeof(names[0])) ? names[tier]

@@ -46,15 +46,18 @@ static void print_disk(const struct seekd_kv_stats *kv) {
 }
 
 void print_kv_stats(const struct seekd_kv_stats *kv) {
-        char bytes[BYTES_TEXT], max[BYTES_TEXT], parked[BYTES_TEXT];
+        char bytes[BYTES_TEXT], max[BYTES_TEXT], limit[BYTES_TEXT], parked[BYTES_TEXT];
         printf("kept KV:  %.1f %% of %llu prompt tokens reused; by tier: device %llu, memory %llu, "
                "disk %llu, none %llu\n",
                share(kv->reused_tokens, kv->asked_tokens), (unsigned long long)kv->asked_tokens,
                (unsigned long long)kv->device_hits, (unsigned long long)kv->host_hits,
                (unsigned long long)kv->disk_hits, (unsigned long long)kv->misses);
-        printf("  device: %s, at most %s so far; %u turns parked (%s)\n",
-               bytes_text(kv->device_bytes, bytes), bytes_text(kv->device_bytes_max, max),
-               kv->parked, bytes_text(kv->parked_bytes, parked));
+        printf("  device: %s of %s, at most %s so far; %u turns parked (%s)\n",
+               bytes_text(kv->device_bytes, bytes),
+               kv->device_bytes_limit > 0 ? bytes_text(kv->device_bytes_limit, limit)
+                                          : "any number",
+               bytes_text(kv->device_bytes_max, max), kv->parked,
+               bytes_text(kv->parked_bytes, parked));
         printf("  memory: %s of %s, %llu evicted\n", bytes_text(kv->host_bytes, bytes),
                bytes_text(kv->host_bytes_max, max), (unsigned long long)kv->evicted);
         print_disk(kv);

@@ -1,4 +1,4 @@
-/* What a request is called by: its phase, its class, its user. */
+/* What a request is called by: its phase, its class, its end, its user. */
 #include <pwd.h>
 #include <stdio.h>
 
@@ -15,6 +15,14 @@ const char *class_name(int service) {
         static const char *const names[] = { "turn", "interactive", "turn", "agent", "background" };
         return service >= 0 && service < (int)(sizeof(names) / sizeof(names[0])) ? names[service]
                                                                                  : "unknown";
+}
+
+const char *finish_name(int finish) {
+        static const char *const names[] = { "none",     "eos",       "stop",      "length",
+                                             "context",  "cancelled", "deadline",  "slow_consumer",
+                                             "shutdown", "error",     "tool_calls" };
+        return finish >= 0 && finish < (int)(sizeof(names) / sizeof(names[0])) ? names[finish]
+                                                                               : "unknown";
 }
 
 const char *user_text(uint32_t uid, char ret[USER_TEXT]) {

@@ -168,9 +168,14 @@ void print_engram_stats(const struct seekd_engram_stats *engram);
 json_t *kv_stats_json(const struct seekd_kv_stats *kv);             /* NULL: null */
 json_t *engram_stats_json(const struct seekd_engram_stats *engram); /* NULL: null */
 
-/* request_names.c: static strings of enum seekd_phase and seekd_class. */
+/* class_stats.c */
+void print_class_stats(const struct seekd_stats *stats);
+json_t *class_stats_json(const struct seekd_stats *stats);
+
+/* request_names.c: static strings of enum seekd_phase, seekd_class and seekd_finish. */
 const char *phase_name(int phase);
 const char *class_name(int service);
+const char *finish_name(int finish);
 /* The user's name, or the number where there is none; returns ret. */
 #define USER_TEXT 64
 const char *user_text(uint32_t uid, char ret[USER_TEXT]);

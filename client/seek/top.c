@@ -43,6 +43,13 @@ static json_t *top_json(const struct top_reading *reading, const struct top_mode
                                       rate_json(rates->decode_tokens), "steps_per_second",
                                       rate_json(rates->steps), "requests_per_second",
                                       rate_json(rates->requests)));
+        json_t *classes = json_object_get(object, "classes");
+        for (size_t i = 0; i < model->n_classes; i++) {
+                json_t *class = json_array_get(classes, i);
+                json_object_set_new(class, "share", rate_json(model->classes[i].share));
+                json_object_set_new(class, "decode_tokens_per_second",
+                                    rate_json(model->classes[i].decode_tokens));
+        }
         json_t *requests = json_object_get(object, "requests");
         for (size_t i = 0; i < model->n_rows; i++)
                 json_object_set_new(json_array_get(requests, i), "tokens_per_second",

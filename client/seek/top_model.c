@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client/seek/latency.h"
+
 #define MS_PER_S 1000.0
 
 void top_reading_deinit(struct top_reading *reading) {
@@ -97,6 +99,50 @@ static void copy_kept(struct top_model *model, const struct seekd_kv_stats *kv) 
         model->kv.suspended = NULL; /* the reading's */
 }
 
+static double engine_ms_between(const struct seekd_stats *earlier, const struct seekd_stats *now,
+                                size_t class) {
+        return now->classes[class]->engine_ms - earlier->classes[class]->engine_ms;
+}
+
+/* `earlier`: of the same life, or NULL. */
+static void rate_classes(struct top_model *model, const struct seekd_stats *earlier,
+                         const struct seekd_stats *now) {
+        double all_ms = 0;
+        if (!earlier || model->rates.seconds < 0 || earlier->n_classes < model->n_classes)
+                return;
+        for (size_t i = 0; i < model->n_classes; i++)
+                all_ms += engine_ms_between(earlier, now, i);
+        for (size_t i = 0; i < model->n_classes; i++) {
+                model->classes[i].decode_tokens = (double)(now->classes[i]->generated_tokens -
+                                                           earlier->classes[i]->generated_tokens) /
+                        model->rates.seconds;
+                if (all_ms > 0)
+                        model->classes[i].share = engine_ms_between(earlier, now, i) / all_ms;
+        }
+}
+
+static void copy_classes(struct top_model *model, const struct seekd_stats *now) {
+        model->n_classes = now->n_classes < TOP_CLASSES ? now->n_classes : TOP_CLASSES;
+        for (size_t i = 0; i < model->n_classes; i++) {
+                const struct seekd_class_stats *class = now->classes[i];
+                struct top_served *served = &model->classes[i];
+                *served = (struct top_served){
+                        .service = class->service,
+                        .running = class->running,
+                        .queued = class->queued,
+                        .used = class->running + class->queued > 0,
+                        .share = RATE_UNKNOWN,
+                        .decode_tokens = RATE_UNKNOWN,
+                        .first_token_s = { latency_quantile(class->first_token, 0.5),
+                                           latency_quantile(class->first_token, 0.95) },
+                        .token_s = { latency_quantile(class->token, 0.5),
+                                     latency_quantile(class->token, 0.95) },
+                };
+                for (size_t k = 0; k < class->n_finished; k++)
+                        served->used |= class->finished[k] > 0;
+        }
+}
+
 int top_model_update(struct top_model *model, const struct top_reading *earlier,
                      const struct top_reading *now) {
         if (!now->stats) {
@@ -125,6 +171,8 @@ int top_model_update(struct top_model *model, const struct top_reading *earlier,
         copy_text(made.name, sizeof(made.name), now->stats->model);
         copy_text(made.backend, sizeof(made.backend), now->stats->backend);
         copy_kept(&made, now->stats->kv);
+        copy_classes(&made, now->stats);
+        rate_classes(&made, before, now->stats);
         free(model->rows);
         *model = made;
         return 0;

@@ -51,6 +51,19 @@ struct top_row {
         double tokens_per_second; /* read and written; RATE_UNKNOWN for a request that is new */
 };
 
+/* What one class got. */
+struct top_served {
+        int service; /* enum seekd_class */
+        bool used;   /* since the daemon's start */
+        uint32_t running, queued;
+        double share; /* of the engine's time between the readings; RATE_UNKNOWN: it idled */
+        double decode_tokens; /* per second, as in top_rates */
+        /* Seconds since the daemon's start that half and 95 % did not exceed; negative: none. */
+        double first_token_s[2], token_s[2];
+};
+
+#define TOP_CLASSES 4
+
 struct top_model {
         bool known; /* there was a reading, ever; else only `error` is set */
         char version[32];
@@ -65,7 +78,9 @@ struct top_model {
         bool has_kv;
         struct seekd_kv_stats kv; /* `suspended` is not set, see below */
         char suspended[128];      /* why nothing can be stored; "" = it can */
-        struct top_row *rows;     /* the model's */
+        struct top_served classes[TOP_CLASSES];
+        size_t n_classes;
+        struct top_row *rows; /* the model's */
         size_t n_rows;
         char error[SEEKD_ERROR_BYTES]; /* why the last reading failed; "" = it did not */
 };

@@ -180,11 +180,16 @@ int top_screen_run(struct top_source *source, double interval_s) {
         }
         int exit_code;
         SCREEN *terminal = newterm(NULL, stdout, stdin);
-        if (terminal) {
+        if (terminal && tigetstr("cup")) {
                 set_up_terminal();
                 exit_code = watch(&screen);
                 endwin();
                 delscreen(terminal);
+        } else if (terminal) {
+                endwin();
+                delscreen(terminal);
+                exit_code = usage_error("the terminal's cursor cannot be moved (TERM); --once "
+                                        "needs no such thing");
         } else {
                 exit_code = usage_error("the terminal is of a kind that is not known here "
                                         "(TERM); --once needs none");

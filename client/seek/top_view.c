@@ -4,7 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client/seek/latency.h"
 #include "client/seek/seek.h"
+#include "client/seek/top_table.h"
 
 struct canvas {
         const struct top_view *view;
@@ -118,7 +120,7 @@ static void put_rates(struct canvas *canvas, const struct top_model *model) {
 }
 
 /* The widest text beside a bar of bytes. */
-#define BYTES_COLUMNS 46
+#define BYTES_COLUMNS 49
 #define BAR_MAX       40
 #define LABEL_COLUMNS 7
 
@@ -141,14 +143,26 @@ __attribute__((format(printf, 5, 6))) static void put_bytes(struct canvas *canva
         put_line(canvas, TOP_PLAIN, "%-*s%s%s", LABEL_COLUMNS, label, drawn, text);
 }
 
+/* Without a limit the bar ends at the most so far. */
+static void put_device(struct canvas *canvas, const struct seekd_kv_stats *kv) {
+        char bytes[BYTES_TEXT], max[BYTES_TEXT], limit[BYTES_TEXT];
+        bytes_text(kv->device_bytes, bytes);
+        bytes_text(kv->device_bytes_max, max);
+        if (kv->device_bytes_limit > 0)
+                put_bytes(canvas, "device", kv->device_bytes, kv->device_bytes_limit,
+                          "%s of %s, peak %s, %u parked", bytes,
+                          bytes_text(kv->device_bytes_limit, limit), max, kv->parked);
+        else
+                put_bytes(canvas, "device", kv->device_bytes, kv->device_bytes_max,
+                          "%s, peak %s, %u parked", bytes, max, kv->parked);
+}
+
 static void put_kept(struct canvas *canvas, const struct top_model *model) {
         const struct seekd_kv_stats *kv = &model->kv;
         char bytes[BYTES_TEXT], max[BYTES_TEXT], day[BYTES_TEXT];
         if (!model->has_kv)
                 return;
-        put_bytes(canvas, "device", kv->device_bytes, kv->device_bytes_max,
-                  "%s, at most %s so far, %u parked", bytes_text(kv->device_bytes, bytes),
-                  bytes_text(kv->device_bytes_max, max), kv->parked);
+        put_device(canvas, kv);
         put_bytes(canvas, "host", kv->host_bytes, kv->host_bytes_max, "%s of %s",
                   bytes_text(kv->host_bytes, bytes), bytes_text(kv->host_bytes_max, max));
         if (kv->on_disk)
@@ -167,6 +181,99 @@ static void put_kept(struct canvas *canvas, const struct top_model *model) {
                  (unsigned long long)kv->misses, percent(kv->reused_tokens, kv->asked_tokens));
 }
 
+/* -------- classes -------- */
+
+enum class_column {
+        CLASS_NAME,
+        CLASS_RUNNING,
+        CLASS_QUEUED,
+        CLASS_SHARE,
+        CLASS_SPEED,
+        CLASS_FIRST_HALF,
+        CLASS_FIRST_MOST,
+        CLASS_TOKEN_HALF,
+        CLASS_TOKEN_MOST,
+        N_CLASS_COLUMNS
+};
+
+/* As wide as the other table. */
+static const struct top_column class_columns[N_CLASS_COLUMNS] = {
+        [CLASS_NAME] = { "class", 11, true },
+        [CLASS_RUNNING] = { "running", 7, false },
+        [CLASS_QUEUED] = { "queued", 6, false },
+        [CLASS_SHARE] = { "share", 6, false },
+        [CLASS_SPEED] = { "tok/s", 6, false },
+        [CLASS_FIRST_HALF] = { "first 50%", 9, false },
+        [CLASS_FIRST_MOST] = { "first 95%", 9, false },
+        [CLASS_TOKEN_HALF] = { "token 50%", 9, false },
+        [CLASS_TOKEN_MOST] = { "token 95%", 9, false },
+};
+
+static const int class_dispensable[] = { CLASS_SPEED,      CLASS_TOKEN_HALF, CLASS_TOKEN_MOST,
+                                         CLASS_FIRST_HALF, CLASS_QUEUED,     CLASS_RUNNING,
+                                         CLASS_FIRST_MOST, CLASS_SHARE };
+
+static void fill_class_cell(char ret[TOP_CELL_BYTES], enum class_column column,
+                            const struct top_served *class) {
+        char text[NUMBER_TEXT];
+        const double latency_s[N_CLASS_COLUMNS] = {
+                [CLASS_FIRST_HALF] = class->first_token_s[0],
+                [CLASS_FIRST_MOST] = class->first_token_s[1],
+                [CLASS_TOKEN_HALF] = class->token_s[0],
+                [CLASS_TOKEN_MOST] = class->token_s[1],
+        };
+        switch (column) {
+        case CLASS_NAME: snprintf(ret, TOP_CELL_BYTES, "%s", class_name(class->service)); break;
+        case CLASS_RUNNING: snprintf(ret, TOP_CELL_BYTES, "%u", class->running); break;
+        case CLASS_QUEUED: snprintf(ret, TOP_CELL_BYTES, "%u", class->queued); break;
+        case CLASS_SHARE:
+                if (class->share < 0)
+                        snprintf(ret, TOP_CELL_BYTES, "-");
+                else
+                        snprintf(ret, TOP_CELL_BYTES, "%.0f %%", 100 * class->share);
+                break;
+        case CLASS_SPEED:
+                snprintf(ret, TOP_CELL_BYTES, "%s", rate_text(class->decode_tokens, text));
+                break;
+        default: snprintf(ret, TOP_CELL_BYTES, "%s", latency_text(latency_s[column], text));
+        }
+}
+
+static void put_titles(struct canvas *canvas, const struct top_table *table) {
+        char text[TOP_ROW_BYTES] = "";
+        for (int i = 0; i < table->n; i++)
+                top_table_cell(table, i, table->columns[i].title, text);
+        put_line(canvas, TOP_HEADING, "%s", text);
+}
+
+/* On lower terminals the requests get the lines. */
+#define CLASSES_LINES_MIN 20
+
+/* Those that anything was ever done for. */
+static void put_classes(struct canvas *canvas, const struct top_model *model) {
+        struct top_table table = {
+                .columns = class_columns,
+                .n = N_CLASS_COLUMNS,
+                .dispensable = class_dispensable,
+                .n_dispensable = sizeof(class_dispensable) / sizeof(class_dispensable[0]),
+        };
+        bool begun = false;
+        top_table_fit(&table, canvas->view->columns, CLASS_NAME, class_columns[CLASS_NAME].width);
+        for (size_t i = 0; i < model->n_classes && canvas->view->lines >= CLASSES_LINES_MIN; i++) {
+                char text[TOP_ROW_BYTES] = "", cell[TOP_CELL_BYTES];
+                if (!model->classes[i].used)
+                        continue;
+                if (!begun)
+                        put_titles(canvas, &table);
+                begun = true;
+                for (int c = 0; c < N_CLASS_COLUMNS; c++) {
+                        fill_class_cell(cell, (enum class_column)c, &model->classes[i]);
+                        top_table_cell(&table, c, cell, text);
+                }
+                put_line(canvas, TOP_PLAIN, "%s", text);
+        }
+}
+
 /* -------- the table -------- */
 
 enum column {
@@ -183,11 +290,7 @@ enum column {
 };
 
 /* With a space between them exactly 80 wide: the narrowest terminal that has all. */
-static const struct {
-        const char *title;
-        int width;
-        bool left;
-} columns[N_COLUMNS] = {
+static const struct top_column columns[N_COLUMNS] = {
         [COLUMN_PID] = { "pid", 7, false },          [COLUMN_USER] = { "user", 8, true },
         [COLUMN_CLASS] = { "class", 11, true },      [COLUMN_PHASE] = { "phase", 7, true },
         [COLUMN_BAR] = { "prompt", 8, true },        [COLUMN_PROMPT] = { "done/total", 13, false },
@@ -195,80 +298,55 @@ static const struct {
         [COLUMN_AGE] = { "age", 6, false },
 };
 
-/* What a narrow terminal goes without, first to last; pid stays. */
-static const enum column dispensable[] = {
-        COLUMN_BAR, COLUMN_SPEED,  COLUMN_USER,  COLUMN_CLASS,
-        COLUMN_AGE, COLUMN_PROMPT, COLUMN_PHASE, COLUMN_GENERATED
-};
+/* pid stays. */
+static const int dispensable[] = { COLUMN_BAR, COLUMN_SPEED,  COLUMN_USER,  COLUMN_CLASS,
+                                   COLUMN_AGE, COLUMN_PROMPT, COLUMN_PHASE, COLUMN_GENERATED };
 
-struct table {
-        bool shown[N_COLUMNS];
-        int bar_width; /* with brackets */
-};
-
-static void fit_table(struct table *table, int width) {
-        int used = N_COLUMNS - 1;
-        for (int i = 0; i < N_COLUMNS; i++) {
-                table->shown[i] = true;
-                used += columns[i].width;
-        }
-        for (size_t i = 0; used > width && i < sizeof(dispensable) / sizeof(dispensable[0]); i++) {
-                table->shown[dispensable[i]] = false;
-                used -= columns[dispensable[i]].width + 1;
-        }
-        table->bar_width = columns[COLUMN_BAR].width;
-        if (table->shown[COLUMN_BAR] && width > used)
-                table->bar_width += width - used;
-        if (table->bar_width > BAR_MAX)
-                table->bar_width = BAR_MAX;
+static struct top_table fit_requests(int width) {
+        struct top_table table = {
+                .columns = columns,
+                .n = N_COLUMNS,
+                .dispensable = dispensable,
+                .n_dispensable = sizeof(dispensable) / sizeof(dispensable[0]),
+        };
+        top_table_fit(&table, width, COLUMN_BAR, BAR_MAX);
+        return table;
 }
 
-#define CELL_BYTES 64
-
-static void fill_cell(char ret[CELL_BYTES], enum column column, const struct top_row *row,
-                      const struct table *table) {
+static void fill_cell(char ret[TOP_CELL_BYTES], enum column column, const struct top_row *row,
+                      int width) {
         char text[USER_TEXT];
         switch (column) {
-        case COLUMN_PID: snprintf(ret, CELL_BYTES, "%u", row->pid); break;
+        case COLUMN_PID: snprintf(ret, TOP_CELL_BYTES, "%u", row->pid); break;
         case COLUMN_USER:
-                snprintf(ret, CELL_BYTES, "%s", row->uid_known ? user_text(row->uid, text) : "-");
+                snprintf(ret, TOP_CELL_BYTES, "%s",
+                         row->uid_known ? user_text(row->uid, text) : "-");
                 break;
-        case COLUMN_CLASS: snprintf(ret, CELL_BYTES, "%s", class_name(row->service)); break;
-        case COLUMN_PHASE: snprintf(ret, CELL_BYTES, "%s", phase_name(row->phase)); break;
-        case COLUMN_BAR:
-                bar(ret, table->bar_width - 2, row->prompt_done, row->prompt_tokens);
-                break;
+        case COLUMN_CLASS: snprintf(ret, TOP_CELL_BYTES, "%s", class_name(row->service)); break;
+        case COLUMN_PHASE: snprintf(ret, TOP_CELL_BYTES, "%s", phase_name(row->phase)); break;
+        case COLUMN_BAR: bar(ret, width - 2, row->prompt_done, row->prompt_tokens); break;
         case COLUMN_PROMPT:
-                snprintf(ret, CELL_BYTES, "%u/%u", row->prompt_done, row->prompt_tokens);
+                snprintf(ret, TOP_CELL_BYTES, "%u/%u", row->prompt_done, row->prompt_tokens);
                 break;
-        case COLUMN_GENERATED: snprintf(ret, CELL_BYTES, "%u", row->generated_tokens); break;
+        case COLUMN_GENERATED: snprintf(ret, TOP_CELL_BYTES, "%u", row->generated_tokens); break;
         case COLUMN_SPEED:
-                snprintf(ret, CELL_BYTES, "%s", rate_text(row->tokens_per_second, text));
+                snprintf(ret, TOP_CELL_BYTES, "%s", rate_text(row->tokens_per_second, text));
                 break;
-        case COLUMN_AGE: snprintf(ret, CELL_BYTES, "%s", age_text(row->age_ms, text)); break;
+        case COLUMN_AGE: snprintf(ret, TOP_CELL_BYTES, "%s", age_text(row->age_ms, text)); break;
         case N_COLUMNS: ret[0] = 0;
         }
 }
 
-/* row NULL: the titles. */
-static void put_row(struct canvas *canvas, const struct table *table, const struct top_row *row) {
-        char text[N_COLUMNS * (CELL_BYTES + 1)] = "", cell[CELL_BYTES];
-        int n = 0;
+static void put_row(struct canvas *canvas, const struct top_table *table,
+                    const struct top_row *row) {
+        char text[TOP_ROW_BYTES] = "", cell[TOP_CELL_BYTES];
         for (int i = 0; i < N_COLUMNS; i++) {
-                if (!table->shown[i])
+                if (table->width[i] == 0)
                         continue;
-                int width = i == COLUMN_BAR ? table->bar_width : columns[i].width;
-                if (row)
-                        fill_cell(cell, (enum column)i, row, table);
-                else
-                        snprintf(cell, sizeof(cell), "%s", columns[i].title);
-                /* Names are cut, numbers are not. */
-                n += columns[i].left ? snprintf(text + n, sizeof(text) - (size_t)n, "%s%-*.*s",
-                                                n > 0 ? " " : "", width, width, cell)
-                                     : snprintf(text + n, sizeof(text) - (size_t)n, "%s%*s",
-                                                n > 0 ? " " : "", width, cell);
+                fill_cell(cell, (enum column)i, row, table->width[i]);
+                top_table_cell(table, i, cell, text);
         }
-        put_line(canvas, row ? TOP_PLAIN : TOP_HEADING, "%s", text);
+        put_line(canvas, TOP_PLAIN, "%s", text);
 }
 
 static void put_class(struct canvas *canvas, const struct top_model *model, int service) {
@@ -291,9 +369,8 @@ static int count_table_lines(const struct top_view *view, const struct top_model
 }
 
 static void put_table(struct canvas *canvas, struct top_view *view, const struct top_model *model) {
-        struct table table;
-        fit_table(&table, view->columns);
-        put_row(canvas, &table, NULL);
+        struct top_table table = fit_requests(view->columns);
+        put_titles(canvas, &table);
         view->page = canvas->limit > canvas->line ? canvas->limit - canvas->line : 0;
         int last_first = count_table_lines(view, model) - view->page;
         if (view->first > last_first)
@@ -326,8 +403,11 @@ static void put_help(struct canvas *canvas) {
                 "h           this text; any other key ends it",
                 "",
                 "tokens/s    of all users, between the last two readings",
-                "device      KV of running and parked requests; the bar ends at the most so far",
+                "device      KV of running and parked requests, of what may be there",
                 "host, disk  kept KV, of what may be kept",
+                "share       of the engine's time, between the last two readings",
+                "first       time to the first token that 50 %, 95 % of requests did not exceed,",
+                "token       and that from one token to the next, since the daemon's start",
                 "hits        requests by the slowest place they went on from",
                 "tok/s       of the request: prompt tokens read and tokens written",
         };
@@ -357,6 +437,7 @@ void top_draw(struct top_view *view, const struct top_model *model, top_line_fn 
                         put_title(&canvas, model);
                         put_rates(&canvas, model);
                         put_kept(&canvas, model);
+                        put_classes(&canvas, model);
                         put_line(&canvas, TOP_PLAIN, "%s", "");
                         put_table(&canvas, view, model);
                 }

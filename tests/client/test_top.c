@@ -7,7 +7,9 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <math.h>
 
+#include "client/seek/latency.h"
 #include "client/seek/top_view.h"
 
 /* A reading whose statistics are in place: it is not the library's to free. */
@@ -89,6 +91,83 @@ static void there_is_no_rate_without_an_earlier_reading_of_the_same_life(void **
         assert_unknown(&b.stats, &a.stats); /* restarted */
         a.stats.steps = 1;                  /* restarted, and longer ago than the interval */
         assert_unknown(&a.stats, &b.stats);
+}
+
+static const double bounds_s[] = { 0.1, 0.2, 1 };
+
+/* In the middle of the second bucket are half of them, in the third the last tenth. */
+static const uint64_t counts[] = { 4, 2, 3, 1 };
+static const struct seekd_histogram some = { bounds_s, 3, counts, 3 };
+static const struct seekd_histogram none = { bounds_s, 3, (uint64_t[]){ 0, 0, 0, 0 }, 0 };
+
+struct made_classes {
+        struct seekd_class_stats stats[3];
+        const struct seekd_class_stats *pointers[3];
+        uint64_t finished[2];
+};
+
+static void make_classes(struct made *made, struct made_classes *classes) {
+        *classes = (struct made_classes){ .finished = { 0, 1 } };
+        for (size_t i = 0; i < 3; i++) {
+                classes->stats[i] = (struct seekd_class_stats){
+                        .service = SEEKD_CLASS_INTERACTIVE + (int)i,
+                        .finished = classes->finished,
+                        .n_finished = i == 2 ? 1 : 2, /* the last has done nothing */
+                        .queue = &none,
+                        .first_token = i == 0 ? &some : &none,
+                        .token = &none,
+                };
+                classes->pointers[i] = &classes->stats[i];
+        }
+        made->stats.classes = classes->pointers;
+        made->stats.n_classes = 3;
+}
+
+static void latencies_are_read_from_buckets(void **state) {
+        char text[LATENCY_TEXT];
+        (void)state;
+        assert_int_equal(latency_count(&some), 10);
+        assert_true(fabs(latency_quantile(&some, 0.2) - 0.05) < 1e-9);
+        assert_true(fabs(latency_quantile(&some, 0.5) - 0.15) < 1e-9);
+        assert_true(fabs(latency_quantile(&some, 0.9) - 1) < 1e-9);
+        assert_true(latency_quantile(&some, 0.95) == 1); /* above all bounds */
+        assert_true(latency_quantile(&none, 0.5) == LATENCY_UNKNOWN);
+        static const struct {
+                double s;
+                const char *text;
+        } cases[] = { { -1, "-" },        { 0, "0.0ms" },       { 0.0099, "9.9ms" },
+                      { 0.01, "10ms" },   { 0.99949, "999ms" }, { 0.99951, "1.0s" },
+                      { 99.94, "99.9s" }, { 99.96, "100s" },    { 599, "599s" },
+                      { 600, "10m" },     { 1e12, "9999m" } };
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+                assert_string_equal(latency_text(cases[i].s, text), cases[i].text);
+}
+
+static void classes_have_shares_of_the_time_between_readings(void **state) {
+        struct made a, b;
+        struct made_classes before, now;
+        struct top_model model = { 0 };
+        (void)state;
+        make(&a, 10000);
+        make(&b, 12000);
+        make_classes(&a, &before);
+        make_classes(&b, &now);
+        before.stats[0].engine_ms = now.stats[0].engine_ms = 5000;
+        now.stats[1].engine_ms = 500;
+        now.stats[2].engine_ms = 1500;
+        now.stats[1].generated_tokens = 30;
+        assert_int_equal(top_model_update(&model, &a.reading, &b.reading), 0);
+        assert_int_equal(model.n_classes, 3);
+        assert_true(model.classes[0].share == 0 && model.classes[1].share == 0.25);
+        assert_true(model.classes[2].share == 0.75 && model.classes[1].decode_tokens == 15);
+        assert_true(model.classes[1].used && !model.classes[2].used);
+        /* The engine has done nothing, or there is nothing to compare with. */
+        assert_int_equal(top_model_update(&model, &a.reading, &a.reading), 0);
+        assert_true(model.classes[1].share == RATE_UNKNOWN);
+        make(&a, 10000);
+        assert_int_equal(top_model_update(&model, &a.reading, &b.reading), 0);
+        assert_true(model.classes[1].share == RATE_UNKNOWN);
+        top_model_deinit(&model);
 }
 
 static const struct top_row *row_of(const struct top_model *model, uint32_t pid) {
@@ -198,6 +277,7 @@ static bool shows(const struct shown *shown, const char *text) {
 
 static void every_size_is_drawn_within_its_bounds(void **state) {
         struct made a;
+        struct made_classes classes;
         struct top_model model = { 0 };
         (void)state;
         make(&a, 10000);
@@ -205,6 +285,8 @@ static void every_size_is_drawn_within_its_bounds(void **state) {
         a.requests[0].age_ms = 1e15;
         a.requests[0].generated_tokens = a.requests[0].prompt_tokens = UINT32_MAX;
         a.kv.device_bytes = UINT64_MAX; /* fuller than full */
+        make_classes(&a, &classes);
+        classes.stats[0].running = UINT32_MAX;
         assert_int_equal(top_model_update(&model, NULL, &a.reading), 0);
         for (int columns = 1; columns <= TOP_COLUMNS_MAX; columns += columns < 100 ? 1 : 50)
                 for (int lines = 1; lines <= 24; lines++)
@@ -240,6 +322,57 @@ static void eighty_columns_have_all_and_narrow_ones_the_most_useful(void **state
         view.columns = 40;
         top_draw(&view, &model, keep, &narrow);
         assert_true(shows(&narrow, "    100 decode           5/10      0"));
+        top_model_deinit(&model);
+}
+
+static void classes_that_did_something_are_shown_where_there_is_room(void **state) {
+        struct made a;
+        struct made_classes classes;
+        struct top_model model = { 0 };
+        struct shown wide = { .columns = 80 }, narrow = { .columns = 40 }, low = { .columns = 80 };
+        struct top_view view = { .columns = 80, .lines = 24 };
+        (void)state;
+        make(&a, 10000);
+        make_classes(&a, &classes);
+        classes.stats[1].running = 3;
+        assert_int_equal(top_model_update(&model, NULL, &a.reading), 0);
+        top_draw(&view, &model, keep, &wide);
+        assert_true(shows(&wide,
+                          "class       running queued  share  tok/s first 50% first 95% "
+                          "token 50% token 95%"));
+        assert_true(shows(&wide,
+                          "interactive       0      0      -      -     150ms      1.0s "
+                          "        -         -"));
+        assert_true(shows(&wide,
+                          "turn              3      0      -      -         -         - "
+                          "        -         -"));
+        assert_false(shows(&wide, "agent "));
+        view.columns = 40;
+        top_draw(&view, &model, keep, &narrow);
+        assert_true(shows(&narrow, "interactive       0      -      1.0s"));
+        view = (struct top_view){ .columns = 80, .lines = 19 };
+        top_draw(&view, &model, keep, &low);
+        assert_false(shows(&low, "first 50%"));
+        top_model_deinit(&model);
+}
+
+static void the_device_has_a_limit_or_only_a_peak(void **state) {
+        struct made a;
+        struct top_model model = { 0 };
+        struct shown with = { .columns = 80 }, without = { .columns = 80 };
+        struct top_view view = { .columns = 80, .lines = 24 };
+        (void)state;
+        make(&a, 10000);
+        assert_int_equal(top_model_update(&model, NULL, &a.reading), 0);
+        top_draw(&view, &model, keep, &without);
+        assert_true(
+                shows(&without, "device [##########-----------] 512 B, peak 1.0 KiB, 0 parked"));
+        a.kv.device_bytes_limit = 2048;
+        assert_int_equal(top_model_update(&model, NULL, &a.reading), 0);
+        top_draw(&view, &model, keep, &with);
+        assert_true(shows(&with,
+                          "device [#####----------------] 512 B of 2.0 KiB, peak 1.0 KiB, "
+                          "0 parked"));
         top_model_deinit(&model);
 }
 
@@ -282,6 +415,10 @@ int main(void) {
                 cmocka_unit_test(rows_are_sorted_and_grouped),
                 cmocka_unit_test(every_size_is_drawn_within_its_bounds),
                 cmocka_unit_test(eighty_columns_have_all_and_narrow_ones_the_most_useful),
+                cmocka_unit_test(latencies_are_read_from_buckets),
+                cmocka_unit_test(classes_have_shares_of_the_time_between_readings),
+                cmocka_unit_test(classes_that_did_something_are_shown_where_there_is_room),
+                cmocka_unit_test(the_device_has_a_limit_or_only_a_peak),
                 cmocka_unit_test(scrolling_stays_in_the_table),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

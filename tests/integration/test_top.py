@@ -54,6 +54,7 @@ class OnATerminal(TopTest):
         client = self.start_long(server, "--class", "agent")
         top = self.top(server)
         frame = top.wait_for(rf"(?m)^ *{client.pid} .* agent .*decode .*\[######\]")
+        frame = top.wait_for(r"(?m)^agent +1 +0 +100 % ")  # from the second reading on
         self.assertRegex(frame, r"(?m)^seekd [0-9.]+, up [0-9:]+, nano on ")
         self.assertRegex(frame, r"(?m)^requests: 1 running, 0 queued")
         for row in ("device", "host", "disk", "hits"):
@@ -135,6 +136,13 @@ class OnATerminal(TopTest):
         top.press(b"q")
         self.assertEqual(top.wait_exit(), 0)
 
+    def test_a_terminal_without_a_cursor_to_move_is_refused(self):
+        server = self.ready_daemon()
+        top = terminal.Terminal(server.seek_command("top"), term="dumb", errors_too=True)
+        self.addCleanup(top.close)
+        self.assertEqual(top.wait_exit(), 1)
+        self.assertIn(b"cursor cannot be moved", top.raw)
+
     def test_a_daemon_that_goes_away_is_waited_for(self):
         server = self.ready_daemon()
         top = self.top(server)
@@ -180,6 +188,12 @@ class Elsewhere(TopTest):
             self.assertEqual(set(o["rates"]), set(RATES))
             self.assertEqual([r["pid"] for r in o["requests"]], [client.pid])
             self.assertEqual(i > 0, all(o["rates"][name] is not None for name in RATES))
+            classes = {c["class"]: c for c in o["classes"]}
+            self.assertEqual(list(classes), ["interactive", "turn", "agent", "background"])
+            self.assertEqual((classes["turn"]["running"], classes["agent"]["first_token"]["p50_ms"]), (1, None))
+            if i > 0:
+                self.assertIn(classes["turn"]["share"], (1, None))  # None: no step in between
+                self.assertGreaterEqual(classes["turn"]["token"]["p95_ms"], classes["turn"]["token"]["p50_ms"])
         # The rates are the differences of the totals.
         for before, now in zip(objects, objects[1:]):
             seconds = (now["uptime_ms"] - before["uptime_ms"]) / 1000
