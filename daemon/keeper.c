@@ -18,9 +18,6 @@
  * left to everybody when two users pin what they can. */
 #define PINNED_SHARE 4
 
-/* Version of what engine_state_bytes() and engine_page_bytes() hold. */
-#define KV_FORMAT "fp8 windows, fp4 latents and keys, 1"
-
 static void hash_more(void *context, const void *data, size_t n) {
         crypto_generichash_update(context, data, n);
 }
@@ -29,8 +26,8 @@ static int fingerprint(const struct engine *engine, const char *model_dir, struc
                        struct error *err) {
         crypto_generichash_state hash;
         struct page_format format = {
-                .architecture = "deepseek_v41",
-                .kv_format = KV_FORMAT,
+                .architecture = engine_config(engine)->architecture,
+                .kv_format = ENGINE_KV_FORMAT,
                 .numerics_version = NUMERICS_VERSION,
                 .backend = engine_numerics_class(engine),
         };

@@ -88,6 +88,10 @@ uint64_t sequence_bytes(const struct sequence *sequence);    /* device bytes it 
  * nothing else, and hold no address and no byte of other memory. */
 #define ENGINE_PAGE_TOKENS 128
 
+/* Version of these bytes: to be changed when the same configuration comes to be laid out, or its
+ * rows to be packed, in another way. */
+#define ENGINE_KV_FORMAT "1"
+
 size_t engine_page_bytes(const struct engine *engine); /* 0: the model keeps no rows */
 size_t engine_state_bytes(const struct engine *engine);
 
