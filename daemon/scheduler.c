@@ -291,15 +291,19 @@ static void take_earned(struct plan *plan) {
         }
 }
 
+/* A completion's first token waits for the end of the step that is under way and for its own, which
+ * nobody's prompt makes longer. */
 static void take_prefills(struct plan *plan) {
-        bool first = true;
-        for (size_t i; (i = first_prefill(plan, SCHEDULE_CLASSES, has_turn)) != SIZE_MAX;
-             first = false) {
+        enum schedule_class first = SCHEDULE_CLASSES;
+        for (size_t i; (i = first_prefill(plan, SCHEDULE_CLASSES, has_turn)) != SIZE_MAX;) {
                 const struct schedule_item *item = &plan->items[i];
                 if (chunk(item->position, item->n_known) > plan->rows_left)
                         return; /* a smaller one behind it must not overtake it for ever */
-                if (!first && chunk_ms(plan->schedule, item) > plan->ms_left)
+                if (first != SCHEDULE_CLASSES && chunk_ms(plan->schedule, item) > plan->ms_left)
                         return;
+                if (first == SCHEDULE_INTERACTIVE && item->class != first)
+                        return;
+                first = first == SCHEDULE_CLASSES ? item->class : first;
                 take(plan, i, prefill_tokens(plan, item), false);
         }
 }

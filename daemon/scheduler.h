@@ -16,7 +16,8 @@
  *             class first; in it the user who has received least, then that user's session
  *             (fair_share.h); then what came first, or, for completions at a keystroke, last. A
  *             prompt of which nearly all was kept goes before cold ones, until its user is WARM_MS
- *             ahead of others, or its session of the user's others.
+ *             ahead of others, or its session of the user's others. Beside a completion's prompt
+ *             there is none of another class.
  *   shares    a class that is passed over earns a share of the time that passes, and is served one
  *             chunk out of turn when it has earned one: nobody starves, and whoever is urgent waits
  *             for at most one such chunk a step.
