@@ -23,6 +23,8 @@ import common  # noqa: E402
 import families  # noqa: E402
 from common import Case  # noqa: E402
 from nsa import configurations as nsa  # noqa: E402
+from v2 import configurations as v2  # noqa: E402
+from v3 import configurations as v3  # noqa: E402
 from v41.configurations import YARN_SHORT, make_text  # noqa: E402
 
 NOISE, DRAWS = 5e-7, 3
@@ -53,6 +55,15 @@ FIXTURES = [
         compress_ratios=[1, 2], kv_source_layer_ids=[0, 1], index_source_layer_ids=[0, 1], engram_layer_ids=[],
         hidden_size=64, n_routed_experts=8, num_experts_per_tok=2, index_topk=24, sliding_window=32,
         rope_scaling=YARN_SHORT | {"original_max_position_embeddings": 128}), 16)),
+    ("v2", "v2-groups-bf16", False, Case("", 220, v2.BASE | {
+        "hidden_size": 64, "num_hidden_layers": 3, "n_routed_experts": 16, "n_group": 4, "topk_group": 2,
+        "num_experts_per_tok": 4, "moe_intermediate_size": 16, "intermediate_size": 80}, 1)),
+    ("v2", "v2-lite-bf16", False, Case("", 180, v2.BASE | v2.LITE | {
+        "hidden_size": 64, "num_hidden_layers": 3, "n_routed_experts": 12, "num_experts_per_tok": 3,
+        "moe_intermediate_size": 16, "intermediate_size": 80}, 1)),
+    ("v3", "v3-released", True, Case("", 200, v3.BASE | {
+        "hidden_size": 144, "num_hidden_layers": 3, "n_routed_experts": 16, "n_group": 4, "topk_group": 2,
+        "num_experts_per_tok": 4, "moe_intermediate_size": 16, "intermediate_size": 144}, 1, shards=2)),
     ("nsa", "nsa-published", False, Case("", 180, nsa.make_text(
         num_hidden_layers=2, hidden_size=64, intermediate_size=96), 1)),
     ("nsa", "nsa-paper", False, Case("", 200, nsa.make_text(**nsa.PAPER | {
