@@ -10,9 +10,12 @@
 #include <string.h>
 
 #include "engine/attention.h"
+#include "engine/attention_tile.h"
+#include "engine/indexer.h"
 #include "engine/numerics.h"
 #include "engine/pool.h"
 #include "engine/step.h"
+#include "engine/token_index.h"
 
 /* Heads that read a sequence's rows together. They share each row's way from memory; more would
  * leave threads without work when one token is computed. */
@@ -22,11 +25,22 @@ static uint32_t latent_row(const struct model_config *c) {
         return c->kv_lora_rank + c->rope_dim;
 }
 
+/* V3.2: a token attends the rows that an index chose, and these are quantised. */
+static bool selects(const struct model_config *c) {
+        return c->index_topk > 0;
+}
+
+static enum row_format latent_format(const struct model_config *c) {
+        return selects(c) ? ROW_FP8_TAIL128 : c->exact_rows;
+}
+
 static void layout(const struct model_config *c, uint32_t layer, struct kv_layout *layout,
                    struct frontier_layout *frontier) {
         (void)frontier;
-        layout->main_stream[layer] =
-                kv_layout_add_rows(layout, KV_SCANNED, c->exact_rows, latent_row(c), 1);
+        layout->main_stream[layer] = kv_layout_add_rows(
+                layout, selects(c) ? KV_SELECTED : KV_SCANNED, latent_format(c), latent_row(c), 1);
+        if (selects(c))
+                token_index_layout(c, layer, layout);
 }
 
 static void buffers(struct workspace *ws, const struct engine *e, size_t rows) {
@@ -34,17 +48,14 @@ static void buffers(struct workspace *ws, const struct engine *e, size_t rows) {
         ws->qr = ROOM(ws, rows * c->q_lora_rank, float);
         ws->q = ROOM(ws, rows * c->n_heads * c->head_dim, float);
         ws->kv = ROOM(ws, rows * latent_row(c), float);
-        ws->stream_rows = ROOM(ws, rows * row_bytes(c->exact_rows, latent_row(c)), uint8_t);
+        ws->stream_rows = ROOM(ws, rows * row_bytes(latent_format(c), latent_row(c)), uint8_t);
         ws->o = ROOM(ws, rows * c->n_heads * c->v_dim, float);
         ws->mla.query = ROOM(ws, rows * c->n_heads * latent_row(c), float);
         ws->mla.output = ROOM(ws, rows * c->n_heads * c->kv_lora_rank, float);
-}
-
-static void scratch(const struct model_config *c, struct scratch_needs *needs) {
-        scratch_at_least(&needs->input, c->q_lora_rank);
-        scratch_at_least(&needs->input, c->kv_lora_rank);
-        scratch_at_least(&needs->input, c->nope_dim);
-        scratch_at_least(&needs->input, (size_t)c->n_heads * c->v_dim);
+        if (!selects(c))
+                return;
+        token_index_buffers(ws, c, rows);
+        tile_buffers(ws, rows);
 }
 
 /* Floats of an attention operation's scratch (backend.h). */
@@ -52,9 +63,22 @@ static size_t scores_size(uint32_t n_keys) {
         return (size_t)HEADS_TOGETHER * (n_keys + LANES);
 }
 
+static void scratch(const struct model_config *c, struct scratch_needs *needs) {
+        scratch_at_least(&needs->input, c->q_lora_rank);
+        scratch_at_least(&needs->input, c->kv_lora_rank);
+        scratch_at_least(&needs->input, c->nope_dim);
+        scratch_at_least(&needs->input, (size_t)c->n_heads * c->v_dim);
+        if (!selects(c))
+                return;
+        scratch_at_least(&needs->attend, scores_size(c->index_topk));
+        scratch_at_least(&needs->rows, c->index_topk);
+        scratch_at_least(&needs->keys, (size_t)c->index_topk * latent_row(c));
+        indexer_scratch(c, needs);
+}
+
 static int grow(struct workspace *ws, const struct engine *e, uint32_t n_tokens) {
         struct mla_buffers *mla = &ws->mla;
-        if (n_tokens <= mla->n_tokens_max)
+        if (selects(&e->config) || n_tokens <= mla->n_tokens_max)
                 return 0;
         uint32_t n = n_tokens + n_tokens / 2;
         mla->n_tokens_max = 0;
@@ -113,7 +137,9 @@ static void project_latents(struct step *step, uint32_t layer, const struct laye
                 e->backend->rmsnorm(kv, w->kv_norm, c->kv_lora_rank, c->rms_norm_eps, e->round, kv);
                 e->backend->rope(kv, 1, n, ws->cos[ROPE_MAIN] + (size_t)r * pairs,
                                  ws->sin[ROPE_MAIN] + (size_t)r * pairs, pairs, false, e->round);
-                if (!row_pack(c->exact_rows, kv, n, ws->stream_rows + r * bytes))
+                if (selects(c))
+                        offer_values(e, CHOICE_LATENT, layer, ws->position[r], 0, n, kv);
+                if (!row_pack(latent_format(c), kv, n, ws->stream_rows + r * bytes))
                         step->bad_row = r;
         }
         for (size_t p = 0; p < step->n_parts; p++) {
@@ -235,6 +261,34 @@ static void attend_groups(void *context, uint32_t first, uint32_t last, unsigned
         }
 }
 
+/* Row r of a model that selects: all heads, over the rows chosen for it. */
+static void attend_selected(struct step *step, uint32_t layer, uint32_t r,
+                            struct worker_scratch *scratch) {
+        struct engine *e = step->engine;
+        struct workspace *ws = step->ws;
+        const struct model_config *c = &e->config;
+        uint32_t n = latent_row(c), n_keys = unpack_selected(step, layer, r, scratch);
+        for (uint32_t head = 0; head < c->n_heads; head += HEADS_TOGETHER) {
+                size_t at = (size_t)r * c->n_heads + head;
+                uint32_t left = c->n_heads - head;
+                e->backend->attend_group(&(struct attend_group){
+                        .q = ws->mla.query + at * n,
+                        .keys = scratch->keys,
+                        .values = scratch->keys,
+                        .key_stride = n,
+                        .value_stride = n,
+                        .n_keys = n_keys,
+                        .n_heads = left < HEADS_TOGETHER ? left : HEADS_TOGETHER,
+                        .key_dim = n,
+                        .value_dim = c->kv_lora_rank,
+                        .scale = softmax_scale(c),
+                        .round = e->round,
+                        .scratch = scratch->attend,
+                        .o = ws->mla.output + at * c->kv_lora_rank,
+                });
+        }
+}
+
 /* One part after the other, since only one sequence's rows are unpacked at a time. */
 static void attend(struct step *step, uint32_t layer) {
         struct engine *e = step->engine;
@@ -261,7 +315,12 @@ static void compute(struct step *step, uint32_t layer) {
         project_query(step, w);
         project_latents(step, layer, w);
         pool_run(e->pool, e->config.n_heads, 1, absorb_heads, &heads);
-        attend(step, layer);
+        if (selects(&e->config)) {
+                token_index_select(step, layer);
+                attend_rows(step, layer, attend_selected);
+        } else {
+                attend(step, layer);
+        }
         pool_run(e->pool, e->config.n_heads, 1, expand_heads, &heads);
         linear(step, &w->wo, ws->o, step->n_rows, ws->y, e->round);
 }

@@ -17,6 +17,7 @@
 static const struct config_family *const families[] = {
         &config_deepseek_v2,
         &config_deepseek_v3,
+        &config_deepseek_v32,
         &config_deepseek_v41,
         &config_nsa,
 };

@@ -66,6 +66,7 @@ struct tensor_entry {
         enum tensor_content content;
         enum weight_format format; /* of the matrix or table; for scales, of what they belong to */
         bool exact_input;          /* a quantised matrix whose input is not quantised */
+        bool any_float;            /* may be F32 as well: bound as a struct float_vector */
 
         struct tensor_place place; /* PLACE_NONE: the engine does not read it */
         uint32_t layer, expert;

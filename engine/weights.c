@@ -70,13 +70,21 @@ static int check_scale_tensor(const struct binder *b, const struct tensor_entry 
                 : check_scales(entry->name, data, n, entry->shape[1], b->err);
 }
 
+/* The entry's type, or the other one that it may have. */
+static enum dtype dtype_of(const struct binder *b, const struct tensor_entry *entry) {
+        const struct tensor *t =
+                entry->any_float ? checkpoint_find(b->checkpoint, entry->name) : NULL;
+        return t && t->dtype == DTYPE_F32 ? DTYPE_F32 : entry->dtype;
+}
+
 static int take(struct binder *b, const struct tensor_entry *entry, const void **ret) {
         const struct tensor *t;
-        int r = checkpoint_require(b->checkpoint, entry->name, entry->dtype, entry->n_dims,
-                                   entry->shape, &t, b->err);
+        enum dtype dtype = dtype_of(b, entry);
+        int r = checkpoint_require(b->checkpoint, entry->name, dtype, entry->n_dims, entry->shape,
+                                   &t, b->err);
         if (r < 0)
                 return r;
-        size_t align = dtype_bytes(entry->dtype);
+        size_t align = dtype_bytes(dtype);
         if ((uintptr_t)t->data % align != 0)
                 return error_set(b->err, -EINVAL,
                                  "tensor '%s': its data is not aligned to %zu bytes", entry->name,
@@ -152,6 +160,12 @@ static int bind(void *userdata, const struct tensor_entry *entry) {
                 r = check_scale_tensor(b, entry, data);
         if (r < 0)
                 return r;
+        if (entry->any_float) {
+                *(struct float_vector *)place = (struct float_vector){
+                        data, dtype_of(b, entry) == DTYPE_F32 ? WEIGHT_F32 : WEIGHT_BF16
+                };
+                return 0;
+        }
         bool matrix = !entry->place.plain &&
                 (entry->content == CONTENT_MATRIX || entry->content == CONTENT_EMBEDDING);
         if (matrix)

@@ -18,6 +18,12 @@ struct hc_weights {
         const float *base, *scale; /* [2 hc + hc hc], [3] */
 };
 
+/* Numbers that some releases store as BF16, others as float32. */
+struct float_vector {
+        const void *data;
+        enum weight_format format; /* WEIGHT_BF16 or WEIGHT_F32 */
+};
+
 struct mlp_weights {
         struct matrix gate, up, down; /* w1, w3 [F][D]; w2 [D][F] */
 };
@@ -61,6 +67,9 @@ struct layer_weights {
         const uint16_t *compress_norm;
         struct matrix index_k; /* [index_head_dim][head_dim] */
         const uint16_t *index_k_norm;
+
+        struct float_vector index_k_weight, index_k_bias; /* V3.2: LayerNorm of the key, which is
+                                                             [index_head_dim][D] */
 
         /* Only where the layer selects: */
         struct matrix index_q,

@@ -59,6 +59,7 @@ struct workspace {
 
         float *group_value, *group_gate;   /* [R][head_dim] */
         float *latent, *index_key;         /* [R][head_dim], [R][index_head_dim] */
+        uint8_t *index_key_rows;           /* [R][index row] packed keys of V3.2's index */
         uint8_t *stream_rows;              /* [R][longest stream row] */
         float *index_q, *index_w;          /* [R][index heads][index_head_dim], [R][index heads] */
         uint32_t *selected, *n_selected;   /* [R][topk], [R]: of the last index source */

@@ -1,5 +1,6 @@
-/* DeepSeek-V2 and V3 with what is built like them (V2-Lite, Coder-V2, V3.1, R1): latent attention,
- * dense first layers, experts in groups. Fields as in the released config.json files. */
+/* DeepSeek-V2, V3 and V3.2 with what is built like them (V2-Lite, Coder-V2, V3.1, R1): latent
+ * attention, V3.2's over tokens that an index selects; dense first layers, experts in groups.
+ * Fields as in the released config.json files. */
 #include <string.h>
 
 #include "engine/config/family.h"
@@ -53,6 +54,28 @@ static void read_attention(struct config_reader *in, struct model_config *c) {
         if (c->rope_dim % 2 != 0)
                 config_refuse(in, "qk_rope_head_dim", "%u is odd", c->rope_dim);
         config_off(in, "attention_bias");
+}
+
+/* V3.2: rows in blocks of 128 with 64 rotated channels behind them, keys of whole blocks that go
+ * through a Hadamard transform, whose size is a power of two. */
+static void read_index(struct config_reader *in, struct model_config *c) {
+        c->index_n_heads = config_u32(in, "index_n_heads", 1, HEADS_MAX);
+        c->index_head_dim = config_u32(in, "index_head_dim", FP8_LONG_BLOCK, INDEX_HEAD_DIM_MAX);
+        c->index_topk = config_u32(in, "index_topk", 1, SELECT_MAX);
+        if ((c->index_head_dim & (c->index_head_dim - 1)) != 0)
+                config_refuse(in, "index_head_dim", "%u is not a power of two", c->index_head_dim);
+        if (c->q_lora_rank == 0)
+                config_refuse(in, "q_lora_rank", "index queries are made of it");
+        if (c->kv_lora_rank % FP8_LONG_BLOCK != 0)
+                config_refuse(in, "kv_lora_rank", "%u is not a multiple of %d", c->kv_lora_rank,
+                              FP8_LONG_BLOCK);
+        if (c->rope_dim != FP8_TAIL)
+                config_refuse(in, "qk_rope_head_dim", "%u, only %d is supported", c->rope_dim,
+                              FP8_TAIL);
+        for (uint32_t l = 0; l < c->n_layers; l++) {
+                c->layer[l].index_source = (int)l;
+                c->layer[l].owns_index = true;
+        }
 }
 
 /* V2: softmax, the experts' own scores are their weights, in groups or not. */
@@ -155,12 +178,12 @@ static void read_quantization(struct config_reader *in, struct model_config *c) 
 }
 
 static void read(struct config_reader *in, struct model_config *c) {
-        bool v3 = strcmp(c->architecture, "deepseek_v3") == 0;
+        bool v2 = strcmp(c->architecture, "deepseek_v2") == 0;
         c->residual = RESIDUAL_PLAIN;
         c->vocab_size = config_u32(in, "vocab_size", 1, VOCAB_MAX);
         c->hidden_size = config_u32(in, "hidden_size", 1, HIDDEN_MAX);
         c->n_layers = config_u32(in, "num_hidden_layers", 1, LAYERS_MAX);
-        if (v3)
+        if (!v2)
                 c->n_draft_layers = config_u32(in, "num_nextn_predict_layers", 0, DRAFT_MAX);
         c->rms_norm_eps = (float)config_number(in, "rms_norm_eps", 0, 1);
         if (c->rms_norm_eps != 1e-6f) /* the released code's norms of ranks do not read it */
@@ -169,6 +192,8 @@ static void read(struct config_reader *in, struct model_config *c) {
         read_attention(in, c);
         read_experts(in, c);
         read_layers(in, c);
+        if (strcmp(c->architecture, "deepseek_v32") == 0)
+                read_index(in, c);
         c->bos_id = config_u32(in, "bos_token_id", 0, c->vocab_size - 1);
         c->eos_id = config_u32(in, "eos_token_id", 0, c->vocab_size - 1);
         json_t *pad =
@@ -195,5 +220,12 @@ const struct config_family config_deepseek_v3 = {
         .family = FAMILY_DEEPSEEK_V3,
         .model_type = "deepseek_v3",
         .architecture = "DeepseekV3ForCausalLM",
+        .parse = parse,
+};
+
+const struct config_family config_deepseek_v32 = {
+        .family = FAMILY_DEEPSEEK_V3,
+        .model_type = "deepseek_v32",
+        .architecture = "DeepseekV32ForCausalLM",
         .parse = parse,
 };

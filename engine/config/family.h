@@ -14,7 +14,7 @@ struct config_family {
         int (*parse)(const char *file, json_t *root, struct model_config *ret, struct error *err);
 };
 
-extern const struct config_family config_deepseek_v2, config_deepseek_v3;
+extern const struct config_family config_deepseek_v2, config_deepseek_v3, config_deepseek_v32;
 extern const struct config_family config_deepseek_v41;
 extern const struct config_family config_nsa;
 

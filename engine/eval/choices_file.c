@@ -33,6 +33,7 @@ struct choices_file {
         struct table table[LAYERS_MAX][TABLES];
         uint32_t ratio[LAYERS_MAX]; /* positions per compressed row */
         uint32_t n_slots;           /* selections of a position, side by side in a row */
+        bool token_index;           /* V3.2's formats */
         uint64_t n_positions;
         struct choices hooks;
 
@@ -115,6 +116,12 @@ static bool same_codes(enum row_format format, const float *x, const float *valu
         return true;
 }
 
+/* The same for V3.2's rows, of which the last channels of a latent are not quantised. */
+static bool same_long_blocks(enum choice_values kind, const float *x, const float *values,
+                             uint32_t n) {
+        return same_codes(ROW_FP8_128, x, values, kind == CHOICE_LATENT ? n - FP8_TAIL : n);
+}
+
 static void on_values(void *userdata, enum choice_values kind, uint32_t layer, uint64_t row,
                       uint32_t slot, uint32_t n, float *x) {
         struct choices_file *file = userdata;
@@ -125,7 +132,9 @@ static void on_values(void *userdata, enum choice_values kind, uint32_t layer, u
         uint64_t position = kind == CHOICE_LATENT || kind == CHOICE_INDEX_KEY
                 ? (row + 1) * file->ratio[layer] - 1 /* the token that closed the row's group */
                 : row;
-        count(file, position, same_codes(values_format(kind), x, values, n));
+        bool same = file->token_index ? same_long_blocks(kind, x, values, n)
+                                      : same_codes(values_format(kind), x, values, n);
+        count(file, position, same);
         if (file->force)
                 memcpy(x, values, n * sizeof(*x));
 }
@@ -194,9 +203,10 @@ uint64_t choices_file_n_positions(const struct choices_file *file) {
 static uint64_t values_width(const struct model_config *c, unsigned table) {
         uint64_t k = c->n_experts_per_token;
         switch (table) {
-        case CHOICE_WINDOW:
-        case CHOICE_LATENT: return c->head_dim;
+        case CHOICE_WINDOW: return c->head_dim;
         case CHOICE_INDEX_KEY: return c->index_head_dim;
+        case CHOICE_LATENT:
+                return c->kv_lora_rank > 0 ? c->kv_lora_rank + c->rope_dim : c->head_dim;
         case CHOICE_INDEX_QUERY: return (uint64_t)c->index_n_heads * c->index_head_dim;
         case CHOICE_WQ_B: return c->q_lora_rank;
         case CHOICE_WO_B: return (uint64_t)c->o_groups * c->o_lora_rank;
@@ -223,6 +233,10 @@ static bool numbers_fit(const float *row, uint64_t n, uint64_t limit, bool padde
                 before = row[i];
         }
         return true;
+}
+
+static bool has_token_index(const struct model_config *c) {
+        return c->layer[0].attention == ATTENTION_MLA && c->index_topk > 0;
 }
 
 /* Selections that each position makes in a layer. */
@@ -273,6 +287,7 @@ int choices_file_prepare(struct choices_file *file, const struct model_config *c
                                                  "%s: layers.%u.%s does not fit the model",
                                                  file->path, l, table_name(i));
         file->n_slots = selections(config);
+        file->token_index = has_token_index(config);
         for (uint32_t l = 0; l < config->n_layers; l++)
                 file->ratio[l] = config->layer[l].compress_ratio;
         free(file->differ);

@@ -1,4 +1,4 @@
-/* The tensors of DeepSeek-V2 and V3 as released. */
+/* The tensors of DeepSeek-V2, V3 and V3.2 as released. */
 #include <stdio.h>
 
 #include "engine/tensors/family.h"
@@ -20,6 +20,22 @@ static void put_attention(struct lister *l) {
         put_dense(l, "self_attn.kv_b_proj", part, (uint64_t)c->n_heads * (c->nope_dim + c->v_dim),
                   c->kv_lora_rank, LAYER(kv_b));
         put_dense(l, "self_attn.o_proj", part, d, (uint64_t)c->n_heads * c->v_dim, LAYER(wo));
+}
+
+/* V3.2: which rows a token attends. */
+static void put_index(struct lister *l) {
+        const struct model_config *c = l->config;
+        const enum component part = COMPONENT_INDEXER;
+        uint64_t d = c->hidden_size, dim = c->index_head_dim;
+        put_dense(l, "self_attn.indexer.wq_b", part, c->index_n_heads * dim, c->q_lora_rank,
+                  LAYER(index_q));
+        put_dense(l, "self_attn.indexer.wk", part, dim, d, LAYER(index_k));
+        put_any_float(l, "self_attn.indexer.k_norm.weight", part, CONTENT_NORM, dim,
+                      LAYER(index_k_weight));
+        put_any_float(l, "self_attn.indexer.k_norm.bias", part, CONTENT_BIAS, dim,
+                      LAYER(index_k_bias));
+        put_bf16(l, "self_attn.indexer.weights_proj.weight", part, c->index_n_heads, d,
+                 LAYER(index_weights));
 }
 
 static void put_expert_matrix(struct lister *l, const char *stem, uint64_t n, uint64_t k,
@@ -64,6 +80,8 @@ static void put_layer(struct lister *l, const char *of, enum feed_forward feed_f
         put_norm(l, "input_layernorm.weight", COMPONENT_NORMS, d, LAYER(attn_norm));
         put_norm(l, "post_attention_layernorm.weight", COMPONENT_NORMS, d, LAYER(ffn_norm));
         put_attention(l);
+        if (l->config->index_topk > 0)
+                put_index(l);
         if (feed_forward == FEED_FORWARD_DENSE)
                 put_dense_mlp(l);
         else

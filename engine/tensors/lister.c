@@ -69,6 +69,21 @@ void put_norm(struct lister *l, const char *name, enum component component, uint
         put(l, name, component, CONTENT_NORM, DTYPE_BF16, (struct shape){ n, 0 }, place);
 }
 
+void put_any_float(struct lister *l, const char *name, enum component component,
+                   enum tensor_content content, uint64_t n, struct tensor_place place) {
+        visit(l, name,
+              (struct tensor_entry){
+                      .dtype = DTYPE_BF16,
+                      .n_dims = 1,
+                      .shape = { n },
+                      .component = component,
+                      .content = content,
+                      .format = WEIGHT_BF16,
+                      .any_float = true,
+                      .place = place,
+              });
+}
+
 void put_bf16(struct lister *l, const char *name, enum component component, uint64_t n, uint64_t k,
               struct tensor_place place) {
         put(l, name, component, CONTENT_MATRIX, DTYPE_BF16, (struct shape){ n, k }, place);

@@ -53,6 +53,10 @@ void put(struct lister *l, const char *name, enum component component, enum tens
 void put_norm(struct lister *l, const char *name, enum component component, uint64_t n,
               struct tensor_place place);
 
+/* The same, as BF16 or F32: a struct float_vector. */
+void put_any_float(struct lister *l, const char *name, enum component component,
+                   enum tensor_content content, uint64_t n, struct tensor_place place);
+
 /* A matrix that is BF16 in every checkpoint. */
 void put_bf16(struct lister *l, const char *name, enum component component, uint64_t n, uint64_t k,
               struct tensor_place place);

@@ -1,4 +1,4 @@
-/* config.json of DeepSeek-V2 and V3: the released values, and refusals by the name of the field. */
+/* config.json of DeepSeek-V2, V3 and V3.2: the released values, and refusals by the name of the field. */
 #include <errno.h>
 #include <jansson.h>
 #include <setjmp.h>
@@ -14,7 +14,7 @@
 #include "base/error.h"
 #include "engine/model_config.h"
 
-enum released { V2_LITE, V2, V3, N_RELEASED };
+enum released { V2_LITE, V2, V3, V32, N_RELEASED };
 static json_t *released[N_RELEASED];
 static struct model_config config; /* too large to be on every test's stack */
 
@@ -73,6 +73,20 @@ static void test_v3_as_released(void **state) {
         assert_int_equal(config.input_block, 0);
 }
 
+static void test_v32_as_released(void **state) {
+        (void)state;
+        read_released(V32);
+        assert_int_equal(config.index_topk, 2048);
+        assert_int_equal(config.index_n_heads, 64);
+        assert_int_equal(config.index_head_dim, 128);
+        assert_true(config.layer[60].owns_index);
+        assert_int_equal(config.layer[60].index_source, 60);
+        assert_int_equal(config.n_draft_layers, 1);
+        read_released(V3);
+        assert_int_equal(config.index_topk, 0);
+        assert_int_equal(config.layer[60].index_source, -1);
+}
+
 static const struct refusal {
         enum released of;
         const char *object, *field, *value; /* object NULL: the top level; value NULL: removed */
@@ -117,6 +131,17 @@ static const struct refusal {
         { V3, "rope_scaling", "mscale", "0.707",
           "rope_scaling: mscale is 0.707, mscale_all_dim 1" },
         { V3, "rope_scaling", "mscale_all_dim", NULL, "rope_scaling.mscale_all_dim: missing" },
+        { V3, NULL, "index_topk", "2048", "index_topk: unknown field" },
+        { V32, NULL, "architectures", "[\"DeepseekV3ForCausalLM\"]", "architectures:" },
+        { V32, NULL, "compress_ratios", "[4]", "compress_ratios: unknown field" },
+        { V32, NULL, "index_topk", NULL, "index_topk: missing" },
+        { V32, NULL, "index_topk", "0", "index_topk: not a whole number" },
+        { V32, NULL, "index_n_heads", "1025", "index_n_heads: not a whole number" },
+        { V32, NULL, "index_head_dim", "64", "index_head_dim: not a whole number" },
+        { V32, NULL, "index_head_dim", "192", "index_head_dim: 192 is not a power of two" },
+        { V32, NULL, "q_lora_rank", "null", "q_lora_rank: index queries are made of it" },
+        { V32, NULL, "kv_lora_rank", "448", "kv_lora_rank: 448 is not a multiple of 128" },
+        { V32, NULL, "qk_rope_head_dim", "32", "qk_rope_head_dim: 32, only 64 is supported" },
         { V3, "rope_scaling", "attention_factor", "1", "attention_factor: unknown field" },
 };
 
@@ -176,6 +201,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(test_v2_lite_as_released),
                 cmocka_unit_test(test_v2_as_released),
                 cmocka_unit_test(test_v3_as_released),
+                cmocka_unit_test(test_v32_as_released),
                 cmocka_unit_test(test_what_is_not_supported_is_refused_by_name),
                 cmocka_unit_test(test_what_changes_nothing_is_accepted),
         };

@@ -40,6 +40,19 @@ def attention(w, c, p):
     w.norm(p + "kv_a_layernorm.weight", c["kv_lora_rank"])
     w.dense(p + "kv_b_proj", heads * (c["qk_nope_head_dim"] + c["v_head_dim"]), c["kv_lora_rank"])
     w.dense(p + "o_proj", d, heads * c["v_head_dim"], SUBLAYER)
+    if "index_topk" in c:
+        index(w, c, p + "indexer.")
+
+
+def index(w, c, p):
+    """V3.2's. Weights of heads are negative as well; the key's norm is stored as BF16 or as float32."""
+    d, heads, dim = c["hidden_size"], c["index_n_heads"], c["index_head_dim"]
+    store = w.f32 if w.released else w.bf16
+    w.dense(p + "wq_b", heads * dim, c["q_lora_rank"])
+    w.dense(p + "wk", dim, d)
+    store(p + "k_norm.weight", (dim,), 0.2, 1.0)
+    store(p + "k_norm.bias", (dim,), 0.3)
+    w.matrix(p + "weights_proj", heads, d)
 
 
 def mlp(w, p, d, inner, gain):
@@ -54,7 +67,7 @@ def experts(w, c, p):
     one = 0.7 if c["model_type"] == "deepseek_v3" else 1.5 / n      # a chosen expert's score, about
     total = c["routed_scaling_factor"] * (1 if c["norm_topk_prob"] else c["num_experts_per_tok"] * one)
     w.matrix(p + "gate", n, d, 1.5)
-    if c["model_type"] == "deepseek_v3":
+    if c["model_type"] != "deepseek_v2":
         w.f32(p + "gate.e_score_correction_bias", (n,), 0.3)
     for e in range(n):
         mlp(w, f"{p}experts.{e}.", d, inner, 3 * ROUTED / total)

@@ -76,7 +76,11 @@ def run(directory, ids, noise=None):
 
     `noise` = (size, seed) multiplies every embedded value by 1 + size * a normal number: do the choices hold?
     """
-    model, choices = open_model(directory), {}
+    return run_model(open_model(directory), {}, ids, noise)
+
+
+def run_model(model, choices, ids, noise):
+    """`choices` may be filled by others too, while the model runs."""
     for number, layer in enumerate(model.model.layers):
         if hasattr(layer.mlp, "gate"):
             layer.mlp.gate.register_forward_hook(
