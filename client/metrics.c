@@ -371,6 +371,19 @@ static void put_engram(FILE *f, const struct seekd_engram_stats *engram) {
                        engram->late_ms / 1000);
 }
 
+static void put_hints(FILE *f, const struct seekd_hint_stats *hints) {
+        const struct single singles[] = {
+                { "hints_total", "counter", "Hints noted.", hints->noted },
+                { "hints_done_total", "counter", "Hints of which all is kept.", hints->done },
+                { "hints_replaced_total", "counter",
+                  "Hints given up for a newer one of the same user.", hints->replaced },
+                { "hints_dropped_total", "counter", "Hints too old, or without room.",
+                  hints->dropped },
+                { "hint_tokens_total", "counter", "Tokens computed for hints.", hints->tokens },
+        };
+        put_singles(f, singles, LENGTH(singles));
+}
+
 /* -------- all of it -------- */
 
 static void put_all(FILE *f, const struct seekd_stats *stats) {
@@ -389,6 +402,8 @@ static void put_all(FILE *f, const struct seekd_stats *stats) {
                 put_disk(f, stats->kv);
         if (stats->engram)
                 put_engram(f, stats->engram);
+        if (stats->hints)
+                put_hints(f, stats->hints);
 }
 
 int seekd_metrics(const struct seekd_stats *stats, char **ret_text) {

@@ -262,20 +262,28 @@ static int send_generate(struct seekd_client *client, uint32_t id,
         return r;
 }
 
+static int read_params(struct seekd_client *client, const struct seekd_params *params,
+                       struct seekd_params *ret) {
+        if (client->lost)
+                return client_fail(client, client->lost, "%s", client->lost_text);
+        if (versioned_read(ret, sizeof(*ret), params, PARAMS_BYTES_MIN) < 0)
+                return client_fail(client, SEEKD_E_INVALID,
+                                   "params: made for a later library, or not initialised with "
+                                   "SEEKD_PARAMS_INIT");
+        return 0;
+}
+
 int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
                  seekd_piece_fn piece, seekd_done_fn done, void *userdata,
                  struct seekd_request **ret_request) {
         struct seekd_params ours;
-        if (client->lost)
-                return client_fail(client, client->lost, "%s", client->lost_text);
-        if (versioned_read(&ours, sizeof(ours), params, PARAMS_BYTES_MIN) < 0)
-                return client_fail(client, SEEKD_E_INVALID,
-                                   "params: made for a later library, or not initialised with "
-                                   "SEEKD_PARAMS_INIT");
+        int r = read_params(client, params, &ours);
+        if (r < 0)
+                return r;
         struct seekd_request *request = request_new(client);
         if (!request)
                 return client_fail(client, SEEKD_E_NO_MEMORY, "no memory for a request");
-        int r = send_generate(client, request->id, &ours);
+        r = send_generate(client, request->id, &ours);
         if (r < 0) {
                 request_delete(request);
                 return r;
@@ -287,5 +295,81 @@ int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
                 request->orphan = false;
                 *ret_request = request;
         }
+        return 0;
+}
+
+/* -- hints ---------------------------------------------------------------------------------------
+ */
+
+/* A Generate's prompt as a Hint's. */
+static void announce(const Seekd__V1__Generate *generate, Seekd__V1__Hint *hint) {
+        switch (generate->prompt_case) {
+        case SEEKD__V1__GENERATE__PROMPT_TEXT:
+                hint->prompt_case = SEEKD__V1__HINT__PROMPT_TEXT;
+                hint->text = generate->text;
+                break;
+        case SEEKD__V1__GENERATE__PROMPT_TOKENS:
+                hint->prompt_case = SEEKD__V1__HINT__PROMPT_TOKENS;
+                hint->tokens = generate->tokens;
+                break;
+        case SEEKD__V1__GENERATE__PROMPT_FIM:
+                hint->prompt_case = SEEKD__V1__HINT__PROMPT_FIM;
+                hint->fim = generate->fim;
+                break;
+        case SEEKD__V1__GENERATE__PROMPT_CHAT:
+                hint->prompt_case = SEEKD__V1__HINT__PROMPT_CHAT;
+                hint->chat = generate->chat;
+                break;
+        default: break; /* the session's tokens */
+        }
+}
+
+static int send_hint(struct seekd_client *client, uint32_t id, const struct seekd_params *params) {
+        struct generate_parts parts = {
+                .ids = SEEKD__V1__TOKEN_IDS__INIT,
+                .fim = SEEKD__V1__FILL_IN_MIDDLE__INIT,
+                .chat = SEEKD__V1__CHAT__INIT,
+        };
+        Seekd__V1__Generate generate = SEEKD__V1__GENERATE__INIT;
+        Seekd__V1__Hint hint = SEEKD__V1__HINT__INIT;
+        hint.request_id = id;
+        hint.session = params->session;
+        hint.parse_special = (params->flags & SEEKD_PARSE_SPECIAL) != 0;
+        int r = fill_prompt(client, params, &generate, &parts);
+        if (r == 0 && params->subject)
+                r = client_string_field(client, "subject", params->subject, &hint.subject);
+        if (r == 0) {
+                announce(&generate, &hint);
+                r = client_send(client, RECORD_HINT, id, &hint.base);
+        }
+        arena_deinit(&parts.arena);
+        return r;
+}
+
+static int take_nothing(void *userdata, const ProtobufCMessage *answer, struct error *err) {
+        (void)userdata;
+        (void)answer;
+        (void)err;
+        return 0;
+}
+
+int seekd_hint(struct seekd_client *client, const struct seekd_params *params, seekd_done_fn done,
+               void *userdata) {
+        struct seekd_params ours;
+        int r = read_params(client, params, &ours);
+        if (r < 0)
+                return r;
+        struct seekd_request *request = request_new(client);
+        if (!request)
+                return client_fail(client, SEEKD_E_NO_MEMORY, "no memory for a hint");
+        r = send_hint(client, request->id, &ours);
+        if (r < 0) {
+                request_delete(request);
+                return r;
+        }
+        request->answer_type = RECORD_ACKNOWLEDGED;
+        request->answer = take_nothing;
+        request->done = done;
+        request->userdata = userdata;
         return 0;
 }

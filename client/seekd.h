@@ -24,12 +24,12 @@
  * seekd_strerror() and seekd_free(): any thread.
  *
  * Callbacks run inside seekd_dispatch() and the blocking calls. Inside one, seekd_submit(),
- * seekd_cancel(), seekd_progress(), seekd_request_free() and the functions that only read are
- * allowed; everything that would dispatch or end the connection is refused with SEEKD_E_INVALID.
+ * seekd_hint(), seekd_cancel(), seekd_progress(), seekd_request_free() and the functions that only
+ * read are allowed; everything that would dispatch or end the connection is refused with
+ * SEEKD_E_INVALID.
  *
  * Structs begin with their size, so that programs and libraries of different versions fit:
- * initialise them with their
- * *_INIT. Fields are only ever added at the end. Zero is always the default. */
+ * initialise them with their *_INIT. Fields are only ever added at the end, zero is the default. */
 #ifndef SEEKD_H
 #define SEEKD_H
 
@@ -45,7 +45,6 @@ extern "C" {
 #define SEEKD_VERSION_MAJOR 0
 #define SEEKD_VERSION_MINOR 1
 #define SEEKD_VERSION_PATCH 0
-
 /* Enough for any error message. */
 #define SEEKD_ERROR_BYTES 512
 
@@ -338,8 +337,8 @@ SEEKD_API const char *seekd_strerror(int code);
  *
  * `socket_path`: NULL tries, in this order, $SEEKD_SOCKET (alone, when set),
  * $XDG_RUNTIME_DIR/seekd/seekd.sock, /run/seekd/seekd.sock. `error` (may be NULL) gets a message of
- * at most `error_bytes` bytes with its NUL, also written
- * ("") on success. On success *ret_client is the caller's: seekd_disconnect() it.
+ * at most `error_bytes` bytes with its NUL, also ("") on success. On success *ret_client is the
+ * caller's: seekd_disconnect() it.
  * Errors: NO_DAEMON, REFUSED, PROTOCOL, LOST, INVALID, NO_MEMORY, SYSTEM. Since 0.1. */
 SEEKD_API int seekd_connect(const char *socket_path, struct seekd_client **ret_client, char *error,
                             size_t error_bytes);
@@ -377,6 +376,13 @@ SEEKD_API int seekd_complete(struct seekd_client *client, const struct seekd_par
 SEEKD_API int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
                            seekd_piece_fn piece, seekd_done_fn done, void *userdata,
                            struct seekd_request **ret_request);
+
+/* Says what will probably be submitted soon (prompt, session, subject and SEEKD_PARSE_SPECIAL of
+ * `params`), so that the daemon prepares it while nobody needs the machine; no result changes. The
+ * newest hint of a user counts, for a minute. Returns at once. `done` (may be NULL) is called when
+ * it is noted or refused (result->code); errors as seekd_submit(). Since 0.1. */
+SEEKD_API int seekd_hint(struct seekd_client *client, const struct seekd_params *params,
+                         seekd_done_fn done, void *userdata);
 
 /* Asks the daemon to stop the request before its next step. Tokens under way still come, then
  * `done` with SEEKD_FINISH_CANCELLED (or another finish that was faster). Nothing happens when it
@@ -529,6 +535,14 @@ struct seekd_histogram {
         double sum_s;           /* of all durations */
 };
 
+/* Hints since the daemon's start, over everybody. Since 0.1. */
+struct seekd_hint_stats {
+        uint64_t noted, done;       /* done: all of it is kept */
+        uint64_t replaced, dropped; /* by a newer one; too old, or no room for it */
+        uint64_t tokens;            /* computed for them */
+        uint32_t waiting;           /* now */
+};
+
 /* What the generations of one class got since the daemon's start, over everybody. Since 0.1. */
 struct seekd_class_stats {
         int service;              /* enum seekd_class */
@@ -580,6 +594,7 @@ struct seekd_stats {
         size_t n_classes;
         const uint64_t *refused; /* requests_refused: refused[-code] by enum seekd_error */
         size_t n_refused;
+        const struct seekd_hint_stats *hints; /* NULL while the model loads */
 };
 
 /* Asks what the daemon does; waits. *ret_stats with all it points to is the caller's: seekd_free()

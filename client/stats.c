@@ -150,6 +150,22 @@ static const struct seekd_engram_stats *block_engram(struct stats_block *block,
         return ret;
 }
 
+static const struct seekd_hint_stats *block_hints(struct stats_block *block,
+                                                  const Seekd__V1__HintStats *hints) {
+        if (!hints)
+                return NULL;
+        struct seekd_hint_stats *ret = block_take(block, sizeof(*ret));
+        *ret = (struct seekd_hint_stats){
+                .noted = hints->noted,
+                .done = hints->done,
+                .replaced = hints->replaced,
+                .dropped = hints->dropped,
+                .tokens = hints->tokens,
+                .waiting = hints->waiting,
+        };
+        return ret;
+}
+
 /* -------- classes -------- */
 
 /* What a daemon that counts nothing of the kind says. */
@@ -262,6 +278,8 @@ static size_t block_bytes(const Seekd__V1__StatsResult *result) {
                 n += room(sizeof(struct seekd_kv_stats)) + room(strlen(result->kv->suspended) + 1);
         if (result->engram)
                 n += room(sizeof(struct seekd_engram_stats));
+        if (result->hints)
+                n += room(sizeof(struct seekd_hint_stats));
         n += room(result->n_classes * sizeof(void *)) + room(REFUSED_CODES * sizeof(uint64_t));
         for (size_t i = 0; i < result->n_classes; i++)
                 n += class_bytes(result->classes[i]);
@@ -317,6 +335,7 @@ static int take_stats(void *userdata, const ProtobufCMessage *answer, struct err
                 .n_classes = result->n_classes,
                 .refused = block_refused(block, result),
                 .n_refused = REFUSED_CODES,
+                .hints = block_hints(block, result->hints),
         };
         *(struct seekd_stats **)userdata = &block->stats;
         return 0;

@@ -151,6 +151,7 @@ static int act(struct connection *connection, const struct channel_message *mess
         case RECORD_GENERATE:
         case RECORD_TOKENIZE:
         case RECORD_DETOKENIZE:
+        case RECORD_HINT:
         case RECORD_MODEL_INFO: return take_on(connection, message, arena, unpacked, refusal);
         case RECORD_STATS: answer_stats(connection, id); return 0;
         default:
@@ -258,7 +259,7 @@ void dispatch_prepared(struct request *request) {
                 answer(request);
         else if (request->type == RECORD_GENERATE)
                 submit(request);
-        else if (request->errand)
+        else if (request->errand || request->type == RECORD_HINT)
                 engine_thread_submit(server->engine, request);
         else
                 go_on(request);

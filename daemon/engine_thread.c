@@ -10,8 +10,10 @@
 
 #include "base/clock.h"
 #include "daemon/limits.h"
+#include "daemon/purge.h"
 #include "daemon/request.h"
 #include "daemon/runner.h"
+#include "proto/record_types.h"
 
 struct request_list {
         struct request *first, *last;
@@ -110,6 +112,8 @@ static void publish_counters(struct engine_thread *thread) {
         status->n_queued = (unsigned)runner->n_requests - runner->n_running;
         memcpy(status->classes, runner->counters, sizeof(status->classes));
         status->device_bytes_limit = runner->plan.device_bytes;
+        status->hints = runner->hints.statistics;
+        status->hints.n_waiting = runner->hints.n;
         pthread_mutex_unlock(&thread->lock);
 }
 
@@ -167,6 +171,13 @@ static int load(struct engine_thread *thread, struct error *err) {
 }
 
 static void take_in(struct engine_thread *thread, struct request *request) {
+        if (request->type == RECORD_HINT) {
+                hints_note(&thread->runner, request);
+                give_back(thread, request);
+                return;
+        }
+        if (request->purge)
+                hints_forget_user(&thread->runner, purge_uid(request->purge));
         if (!request->errand) {
                 runner_add(&thread->runner, request);
                 return;

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "daemon/class_counters.h"
 #include "daemon/engram.h"
+#include "daemon/hints.h"
 #include "daemon/keeper.h"
 #include "engine/engine.h"
 #include "proto/handshake.h"
@@ -43,8 +44,8 @@ struct engine_thread *engine_thread_free(struct engine_thread *thread);
 
 /* The calls below: loop thread. */
 
-/* Gives a prepared generation, or a question with an errand: that is back, answered, before the
- * next step. */
+/* Gives a prepared generation; or a question with an errand, or a hint: these are back, answered,
+ * before the next step. */
 void engine_thread_submit(struct engine_thread *thread, struct request *request);
 
 /* A request that is done, owned by the caller again; NULL when there is none. */
@@ -68,6 +69,7 @@ struct engine_thread_status {
         uint64_t n_gave_way;
         uint64_t kv_bytes;
         struct keeper_statistics kept;
+        struct hint_statistics hints;
         unsigned n_running, n_queued;
         struct class_counters classes[SCHEDULE_CLASSES];
         uint64_t device_bytes_limit; /* for the KV of all sequences; 0 = no bound */

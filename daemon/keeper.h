@@ -53,7 +53,8 @@ uint32_t keeper_known(struct keeper *keeper, const struct request *request);
 /* Differs when keeper_known() may. */
 uint64_t keeper_version(const struct keeper *keeper);
 
-/* Makes the request's sequence, holding as much of its tokens as is parked or kept. 0, -EAGAIN (it
+/* Makes the request's sequence, holding as much of its tokens as is parked or kept (a spare one's
+ * goes on from what is kept alone, and takes no room from others). 0, -EAGAIN (it
  * is being read from disk: ask again), -ENOSPC (no room on the device), -ENOMEM. `keeper` may be
  * NULL. */
 int keeper_begin(struct keeper *keeper, struct engine *engine, struct request *request);
@@ -64,6 +65,12 @@ void keeper_stepped(struct keeper *keeper, uint32_t n_tokens, uint64_t ns);
 /* After a step: keeps and lends its new pages, and keeps its state where a later request may want
  * to go on. */
 void keeper_computed(struct request *request, uint64_t now_ns);
+
+/* What the request goes on from is being read from disk: leaving now would wait for that. */
+bool keeper_is_reading(struct request *request);
+
+/* False: there was no memory to keep what it has computed. */
+bool keeper_keeps(const struct request *request);
 
 /* Lends what could not be kept before, now that there may be memory. True: something. */
 bool keeper_lend(struct request *request);

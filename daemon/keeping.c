@@ -24,7 +24,7 @@
 static void began(struct request *request, const struct kv_verdict *verdict) {
         uint32_t n = verdict->n_reused,
                  n_prompt_done = n < request->n_prompt ? n : request->n_prompt;
-        if (!request->began) {
+        if (!request->began && !request->spare) {
                 request->verdict = *verdict;
                 if (verdict->end == PREFIX_END_COLD && request->keeper->other_model)
                         request->verdict.end = PREFIX_END_OTHER_MODEL;
@@ -117,15 +117,22 @@ static int begin_leased(struct engine *engine, struct request *request) {
         return r;
 }
 
+/* Without memory for a lease the request is computed from the start. */
+static void take_lease(struct keeper *keeper, struct request *request) {
+        int (*lease)(struct kv_cache * cache, uint32_t owner, const char *subject,
+                     const uint32_t *ids, uint32_t n, struct kv_lease **ret) =
+                request->spare ? kv_cache_lease_spare : kv_cache_lease;
+        if (lease(keeper->cache, request->uid, request->subject, request->tokens.ids,
+                  (uint32_t)request->tokens.n, &request->lease) < 0)
+                request->lease = NULL;
+}
+
 int keeper_begin(struct keeper *keeper, struct engine *engine, struct request *request) {
         request->keeper = keeper;
-        if (keeper && !request->leased && go_on_parked(keeper, request))
+        if (keeper && !request->leased && !request->spare && go_on_parked(keeper, request))
                 return 0;
-        /* Without memory for a lease the request is computed from the start. */
-        if (keeper && !request->leased &&
-            kv_cache_lease(keeper->cache, request->uid, request->subject, request->tokens.ids,
-                           (uint32_t)request->tokens.n, &request->lease) < 0)
-                request->lease = NULL;
+        if (keeper && !request->leased)
+                take_lease(keeper, request);
         request->leased = true;
         if (!request->lease)
                 return sequence_new(engine, &request->sequence);
@@ -176,6 +183,14 @@ void keeper_computed(struct request *request, uint64_t now_ns) {
         if (lasting || position - request->n_kept >= STATE_TOKENS ||
             now_ns - request->kept_ns >= STATE_NS)
                 keep_state(request, position, lasting, now_ns);
+}
+
+bool keeper_is_reading(struct request *request) {
+        return request->lease && !kv_lease_ready(request->lease);
+}
+
+bool keeper_keeps(const struct request *request) {
+        return request->lease && kv_lease_keeps(request->lease);
 }
 
 bool keeper_lend(struct request *request) {

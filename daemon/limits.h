@@ -81,6 +81,15 @@
 /* What they may hold there when device_kv is no bound. */
 #define PARKED_BYTES_MAX DEVICE_KV_DEFAULT
 
+/* Users whose hint is noted at once: more than work at one machine. Each holds its prompt's token
+ * ids, 4 MiB at most with the longest context of a million tokens. With more of them the oldest
+ * hint goes. */
+#define HINTS_MAX 64
+
+/* For how long a hint is worth work: who has not sent in a minute what he was about to send has
+ * thought of something else. */
+#define HINT_LIFE_S 60
+
 /* A request whose client has not read for this long leaves the device when another one waits for
  * its room: long enough for a client that is only busy. It goes on from what was kept. */
 #define PAUSED_LEAVES_MS 1000

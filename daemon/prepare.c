@@ -33,16 +33,19 @@ static int check_served(struct request *request, const Seekd__V1__Generate *gene
         if (generate->sampling && generate->sampling->top_logprobs > 0)
                 return refuse(&request->refusal, UNSUPPORTED, "sampling.top_logprobs",
                               "sampling.top_logprobs: is not served");
-        if (strlen(generate->subject) > SUBJECT_BYTES_MAX)
-                return refuse(&request->refusal, INVALID, "subject",
-                              "subject: %zu bytes, at most %d", strlen(generate->subject),
-                              SUBJECT_BYTES_MAX);
+        return 0;
+}
+
+/* The one given, or its session's. */
+static int read_subject(struct request *request, const char *subject) {
         const struct session *session = request->session;
-        if (session && generate->subject[0] != '\0' &&
-            strcmp(generate->subject, session->subject) != 0)
+        if (strlen(subject) > SUBJECT_BYTES_MAX)
                 return refuse(&request->refusal, INVALID, "subject",
-                              "subject: is '%s', the session's is '%s'", generate->subject,
-                              session->subject);
+                              "subject: %zu bytes, at most %d", strlen(subject), SUBJECT_BYTES_MAX);
+        if (session && subject[0] != '\0' && strcmp(subject, session->subject) != 0)
+                return refuse(&request->refusal, INVALID, "subject",
+                              "subject: is '%s', the session's is '%s'", subject, session->subject);
+        strcpy(request->subject, session ? session->subject : subject);
         return 0;
 }
 
@@ -117,12 +120,8 @@ static int prepare_generate(struct request *request, const struct engine *engine
         atomic_store(&request->live.class, (int)generate->class_);
         if (generate->deadline_ms > 0)
                 request->deadline_ns = request->received_ns + generate->deadline_ms * NS_PER_MS;
-        if (check_served(request, generate) < 0)
-                return -1;
-        strcpy(request->subject,
-               request->session ? request->session->subject
-                                : generate->subject); /* fits: checked */
-        if (read_sampling(request, sampling) < 0 || check_stops(request, stops, n_stops) < 0 ||
+        if (check_served(request, generate) < 0 || read_subject(request, generate->subject) < 0 ||
+            read_sampling(request, sampling) < 0 || check_stops(request, stops, n_stops) < 0 ||
             prompt_read(request, engine, generate) < 0 || check_length(request, engine) < 0 ||
             constrain_prepare(request, engine, generate) < 0)
                 return -1;
@@ -130,6 +129,40 @@ static int prepare_generate(struct request *request, const struct engine *engine
                             generate->echo_special && !request->answer, &request->text) < 0)
                 return refuse_memory(&request->refusal);
         atomic_store(&request->live.n_prompt, request->n_prompt);
+        return 0;
+}
+
+/* A prompt as that of the Generate that it announces. */
+static void announced(const Seekd__V1__Hint *hint, Seekd__V1__Generate *ret) {
+        ret->parse_special = hint->parse_special;
+        switch (hint->prompt_case) {
+        case SEEKD__V1__HINT__PROMPT_TEXT:
+                ret->prompt_case = SEEKD__V1__GENERATE__PROMPT_TEXT;
+                ret->text = hint->text;
+                break;
+        case SEEKD__V1__HINT__PROMPT_TOKENS:
+                ret->prompt_case = SEEKD__V1__GENERATE__PROMPT_TOKENS;
+                ret->tokens = hint->tokens;
+                break;
+        case SEEKD__V1__HINT__PROMPT_FIM:
+                ret->prompt_case = SEEKD__V1__GENERATE__PROMPT_FIM;
+                ret->fim = hint->fim;
+                break;
+        case SEEKD__V1__HINT__PROMPT_CHAT:
+                ret->prompt_case = SEEKD__V1__GENERATE__PROMPT_CHAT;
+                ret->chat = hint->chat;
+                break;
+        default: break; /* the session's tokens */
+        }
+}
+
+static int prepare_hint(struct request *request, const struct engine *engine) {
+        const Seekd__V1__Hint *hint = (const Seekd__V1__Hint *)request->message;
+        Seekd__V1__Generate generate = SEEKD__V1__GENERATE__INIT;
+        announced(hint, &generate);
+        if (read_subject(request, hint->subject) < 0 ||
+            prompt_read(request, engine, &generate) < 0 || check_length(request, engine) < 0)
+                return -1;
         return 0;
 }
 
@@ -288,6 +321,7 @@ void request_prepare(struct request *request, const struct engine *engine) {
                 return;
         switch (request->type) {
         case RECORD_GENERATE: prepare_generate(request, engine); break;
+        case RECORD_HINT: prepare_hint(request, engine); break;
         case RECORD_TOKENIZE: prepare_tokenize(request, engine); break;
         case RECORD_DETOKENIZE: prepare_detokenize(request, engine); break;
         case RECORD_MODEL_INFO: prepare_model_info(request, engine); break;

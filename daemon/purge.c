@@ -53,6 +53,10 @@ struct purge *purge_new(uint32_t uid) {
         return purge;
 }
 
+uint32_t purge_uid(const struct purge *purge) {
+        return purge->uid;
+}
+
 void purge_unref(struct purge *purge) {
         if (!purge)
                 return;

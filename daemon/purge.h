@@ -15,7 +15,8 @@ struct purge;
 
 /* NULL: out of memory. */
 struct purge *purge_new(uint32_t uid);
-void purge_unref(struct purge *purge); /* NULL-safe */
+uint32_t purge_uid(const struct purge *purge); /* whose */
+void purge_unref(struct purge *purge);         /* NULL-safe */
 
 /* The three steps, in this order. What fails leaves a refusal in the request; the last one leaves
  * the result. */

@@ -62,6 +62,7 @@ struct request {
         struct request *next;            /* list of the present owner */
         struct request *connection_next; /* list of the connection, loop thread only */
 
+        bool spare;      /* a hint at work (hints.h): nobody waits for it */
         uint32_t uid;    /* of its client */
         uint64_t origin; /* number of its connection */
 

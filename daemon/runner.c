@@ -66,6 +66,7 @@ void runner_deinit(struct runner *runner) {
         for (size_t i = 0; i < runner->n_requests; i++)
                 give_back(runner, runner->requests[i]);
         runner->n_requests = 0;
+        hints_forget_all(runner);
         fair_share_deinit(&runner->share);
         free(runner->logits);
         free(runner->items);
@@ -106,12 +107,16 @@ static uint64_t share_key(const struct request *request) {
         return request->origin << 32 | crc32c(0, request->subject, strlen(request->subject));
 }
 
+struct flow *runner_enter(struct runner *runner, const struct request *request) {
+        return flow_enter(&runner->share, schedule_class(request), request->uid,
+                          share_key(request));
+}
+
 void runner_add(struct runner *runner, struct request *request) {
         assert(runner->n_requests < RUNNER_REQUESTS_MAX);
         request->arrival = ++runner->n_arrivals;
         runner->requests[runner->n_requests++] = request;
-        request->flow = flow_enter(&runner->share, schedule_class(request), request->uid,
-                                   share_key(request));
+        request->flow = runner_enter(runner, request);
         keeper_arrived(runner->keeper, request);
         if (!request->flow)
                 fail(request, "out of memory", clock_ns());
@@ -313,6 +318,7 @@ static bool step(struct runner *runner) {
         runner->n_picks = n_picks;
         uint64_t begin_ns = clock_ns();
         int r = engine_step(runner->engine, runner->parts, n_picks, &err);
+        runner->n_picks = 0;
         uint64_t now_ns = clock_ns();
         if (r == -ENOSPC) {
                 admission_make_room(runner, &err, now_ns);
@@ -333,13 +339,25 @@ static bool step(struct runner *runner) {
         return true;
 }
 
+/* Nobody waits for the machine: who is there has not read yet what it got. */
+static bool is_free(const struct runner *runner) {
+        for (size_t i = 0; i < runner->n_requests; i++)
+                if (!runner->requests[i]->finished && runner->requests[i]->paused_ns == 0)
+                        return false;
+        return true;
+}
+
 enum runner_state runner_turn(struct runner *runner, bool end_all) {
         uint64_t now_ns = clock_ns();
         settle(runner, end_all, now_ns);
+        if (end_all)
+                hints_forget_all(runner);
+        if (!is_free(runner))
+                hints_give_way(runner);
         admission_start(runner, now_ns);
-        bool stepped = step(runner);
+        bool stepped = step(runner) || (is_free(runner) && hints_step(runner));
         progress_show(runner, stepped ? clock_ns() : now_ns);
-        if (runner->n_requests == 0)
-                return RUNNER_IDLE;
-        return stepped ? RUNNER_BUSY : RUNNER_BLOCKED;
+        if (stepped)
+                return RUNNER_BUSY;
+        return runner->n_requests == 0 ? RUNNER_IDLE : RUNNER_BLOCKED;
 }

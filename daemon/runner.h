@@ -12,6 +12,7 @@
 
 #include "daemon/class_counters.h"
 #include "daemon/fair_share.h"
+#include "daemon/hints.h"
 #include "daemon/limits.h"
 #include "daemon/memory_plan.h"
 #include "daemon/scheduler.h"
@@ -27,7 +28,7 @@ struct request;
 struct sampler;
 
 enum runner_state {
-        RUNNER_IDLE,    /* no request */
+        RUNNER_IDLE,    /* no request, nor a hint to work at */
         RUNNER_BLOCKED, /* all that could run wait for their clients */
         RUNNER_BUSY,    /* a step was computed: call again */
 };
@@ -51,13 +52,14 @@ struct runner {
         uint64_t looked; /* arrival of the waiting request of which was asked last what is kept */
         struct schedule schedule;
         struct fair_share share;
+        struct hints hints;
 
         /* Scratch of one step, runner_places_max() each. */
         struct schedule_item *items;
         struct schedule_pick *picks;
         struct request **runnable;
         struct batch_part *parts;
-        size_t n_picks; /* of the last one */
+        size_t n_picks; /* of the step that is being computed; of a hint's (hints.h): none */
 
         /* Takes a request back: answered, or its client is gone. */
         void (*give_back)(void *userdata, struct request *request);
@@ -83,6 +85,9 @@ struct schedule_item runner_item(const struct request *request);
  * userdata. 0 or -ENOMEM. */
 int runner_init(struct runner *runner);
 void runner_deinit(struct runner *runner); /* gives every request back unanswered */
+
+/* The share of the machine that a request uses; flow_leave() it. NULL: out of memory. */
+struct flow *runner_enter(struct runner *runner, const struct request *request);
 
 /* Takes a prepared generation. There are never more than RUNNER_REQUESTS_MAX: each has a slot of
  * its connection. */

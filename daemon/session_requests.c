@@ -45,6 +45,7 @@ static bool names_session(const struct request *request, uint64_t *ret) {
         const ProtobufCMessage *m = request->message;
         switch (request->type) {
         case RECORD_GENERATE: *ret = ((const Seekd__V1__Generate *)m)->session; return *ret != 0;
+        case RECORD_HINT: *ret = ((const Seekd__V1__Hint *)m)->session; return *ret != 0;
         case RECORD_REMEMBER: *ret = ((const Seekd__V1__Remember *)m)->session; return *ret != 0;
         case RECORD_APPEND: *ret = ((const Seekd__V1__Append *)m)->session; return true;
         case RECORD_SESSION_ATTACH: *ret = ((const Seekd__V1__SessionAttach *)m)->session; break;

@@ -215,6 +215,15 @@ static bool fill_engram(Seekd__V1__EngramStats *engram, const struct server *ser
         return true;
 }
 
+static void fill_hints(Seekd__V1__HintStats *hints, const struct hint_statistics *statistics) {
+        hints->noted = statistics->n_noted;
+        hints->done = statistics->n_done;
+        hints->replaced = statistics->n_replaced;
+        hints->dropped = statistics->n_dropped;
+        hints->tokens = statistics->n_tokens;
+        hints->waiting = statistics->n_waiting;
+}
+
 uint8_t *stats_pack(const struct server *server, const struct connection *asker,
                     uint32_t request_id, size_t *ret_n) {
         struct listing *listing = calloc(1, sizeof(*listing));
@@ -237,7 +246,10 @@ uint8_t *stats_pack(const struct server *server, const struct connection *asker,
         fill_totals(&result, server, engine, &listing->status, now_ns);
         Seekd__V1__KvStats kv = SEEKD__V1__KV_STATS__INIT;
         Seekd__V1__EngramStats engram = SEEKD__V1__ENGRAM_STATS__INIT;
+        Seekd__V1__HintStats hints = SEEKD__V1__HINT_STATS__INIT;
         if (result.model_ready) {
+                fill_hints(&hints, &listing->status.hints);
+                result.hints = &hints;
                 fill_device(&kv, &listing->status);
                 fill_memory(&kv, &listing->status.kept);
                 fill_disk(&kv, engine_thread_store(server->engine));

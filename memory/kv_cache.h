@@ -67,6 +67,12 @@ struct kv_verdict {
 int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
                    uint32_t n, struct kv_lease **ret);
 
+/* The same for a sequence that nobody waits for (a hint's): in memory only its owner makes room for
+ * it, no lease ends for its sake, and nothing of it goes to the disk before a lease of the other
+ * kind goes on from it. */
+int kv_cache_lease_spare(struct kv_cache *cache, uint32_t owner, const char *subject,
+                         const uint32_t *ids, uint32_t n, struct kv_lease **ret);
+
 /* What a lease of these tokens would find, without taking one: nothing is read, `tier` says HOST
  * for the disk too. What is found counts as used, but not as a lookup. 0 or -ENOMEM. */
 int kv_cache_look(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
@@ -116,6 +122,9 @@ bool kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t pos
 
 /* There may be memory again for what could not be kept. */
 void kv_lease_retry(struct kv_lease *lease);
+
+/* False: there was no memory for something; what comes after it would be of no use. */
+bool kv_lease_keeps(const struct kv_lease *lease);
 
 /* The same for the state at `position`, once its pages are added. NULL: already kept, or no memory.
  * One that is not lasting gives way to the lease's next frontier: it is there for the case that the

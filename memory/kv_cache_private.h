@@ -90,6 +90,7 @@ struct kv_lease {
         struct page_id passing;        /* id of the last frontier, when it gives way to the next */
         struct page_id outdated;       /* the one before it, which goes when that one is stored */
         bool has_passing, has_outdated;
+        bool spare;  /* of kv_cache_lease_spare() */
         bool keeps;  /* false: could not keep a page, so nothing after it */
         bool stores; /* false: the store takes no more of this lease */
 
@@ -105,9 +106,11 @@ void kv_lease_write(struct kv_lease *lease);
  * the tokens up to there. */
 void kv_lease_thin(struct kv_lease *lease, const uint32_t *ids, const struct prefix_node *end);
 
-/* kv_room.c: in memory. Room for a node's bytes within the budget, other nodes' bytes making room.
- * NULL: there is none. Then it becomes the node's, or is returned. */
-uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, size_t bytes);
+/* kv_room.c: in memory. Room for a node's bytes within the budget, other nodes' bytes making room
+ * (`spare`: those of this account only). NULL: there is none. Then it becomes the node's, or is
+ * returned. */
+uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, size_t bytes,
+                       bool spare);
 void kv_cache_fill(struct kv_cache *cache, struct prefix_node *node, uint8_t *room);
 void kv_cache_return(struct kv_cache *cache, struct prefix_account *account, uint8_t *room,
                      size_t bytes); /* NULL-safe */

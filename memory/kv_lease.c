@@ -96,8 +96,8 @@ static bool plan_read(struct kv_lease *lease) {
         for (uint32_t i = 0; i < lease->n_pages; i++) {
                 if (lease->page[i]->data)
                         continue;
-                uint8_t *data =
-                        kv_cache_room(cache, lease->root->account, cache->prefix.page_bytes);
+                uint8_t *data = kv_cache_room(cache, lease->root->account, cache->prefix.page_bytes,
+                                              lease->spare);
                 if (!data)
                         return false;
                 read->page[read->n_pages++] = (struct kv_page_read){
@@ -107,8 +107,8 @@ static bool plan_read(struct kv_lease *lease) {
                 };
         }
         if (!lease->frontier->data) {
-                read->frontier_data =
-                        kv_cache_room(cache, lease->root->account, cache->prefix.frontier_bytes);
+                read->frontier_data = kv_cache_room(cache, lease->root->account,
+                                                    cache->prefix.frontier_bytes, lease->spare);
                 read->frontier_bytes = cache->prefix.frontier_bytes;
                 read->frontier = lease->frontier->id;
                 read->tail = lease->ids + (size_t)lease->n_pages * PAGE_TOKENS;
@@ -190,8 +190,8 @@ uint64_t kv_cache_version(const struct kv_cache *cache) {
                 cache->statistics.deleted_values + cache->statistics.failed_reads;
 }
 
-int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
-                   uint32_t n, struct kv_lease **ret) {
+static int new_lease(struct kv_cache *cache, uint32_t owner, const char *subject,
+                     const uint32_t *ids, uint32_t n, bool spare, struct kv_lease **ret) {
         struct kv_lease *lease = calloc(1, sizeof(*lease));
         if (!lease)
                 return -ENOMEM;
@@ -206,12 +206,23 @@ int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, 
         }
         memcpy(lease->ids, ids, (size_t)n * sizeof(*ids));
         prefix_pin(&cache->prefix, lease->root);
+        lease->spare = spare;
         lease->keeps = true;
-        lease->stores = cache->store != NULL;
+        lease->stores = cache->store != NULL && !spare;
         start(lease);
         cache->statistics.lookups++;
         *ret = lease;
         return 0;
+}
+
+int kv_cache_lease(struct kv_cache *cache, uint32_t owner, const char *subject, const uint32_t *ids,
+                   uint32_t n, struct kv_lease **ret) {
+        return new_lease(cache, owner, subject, ids, n, false, ret);
+}
+
+int kv_cache_lease_spare(struct kv_cache *cache, uint32_t owner, const char *subject,
+                         const uint32_t *ids, uint32_t n, struct kv_lease **ret) {
+        return new_lease(cache, owner, subject, ids, n, true, ret);
 }
 
 /* Takes over what was read, front to back. True: all of it. */

@@ -139,7 +139,7 @@ void kv_lease_write(struct kv_lease *lease) {
 
 /* Gives a node its place for bytes. NULL: no room. */
 static uint8_t *add_data(struct kv_lease *lease, struct prefix_node *node, size_t bytes) {
-        uint8_t *data = kv_cache_room(lease->cache, lease->root->account, bytes);
+        uint8_t *data = kv_cache_room(lease->cache, lease->root->account, bytes, lease->spare);
         if (data)
                 kv_cache_fill(lease->cache, node, data);
         else
@@ -195,6 +195,10 @@ bool kv_lease_add_page(struct kv_lease *lease, const uint32_t *ids, uint32_t pos
 
 void kv_lease_retry(struct kv_lease *lease) {
         lease->keeps = true;
+}
+
+bool kv_lease_keeps(const struct kv_lease *lease) {
+        return lease->keeps;
 }
 
 /* Frontiers that were only passing give way to later ones, but not before the next one is on disk:

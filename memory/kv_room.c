@@ -42,12 +42,14 @@ static bool fits(const struct kv_cache *cache, const struct prefix_account *acco
                  account->data_bytes + bytes <= cache->owner_bytes_max);
 }
 
-uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, size_t bytes) {
+uint8_t *kv_cache_room(struct kv_cache *cache, struct prefix_account *account, size_t bytes,
+                       bool spare) {
         while (!fits(cache, account, bytes)) {
-                struct prefix_account *from = loser(cache, account, bytes);
+                struct prefix_account *from = spare ? account : loser(cache, account, bytes);
                 double score;
                 struct prefix_node *node = from ? first_of(cache, from, &score) : NULL;
-                if (!node && cache->end_lease && cache->end_lease(cache->end_lease_context))
+                if (!node && !spare && cache->end_lease &&
+                    cache->end_lease(cache->end_lease_context))
                         continue;
                 if (!node)
                         return NULL;

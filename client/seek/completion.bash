@@ -6,7 +6,7 @@ _seek() {
                 --json --socket --help'
         local conversation='--system --think --no-think --effort --tools --tool-choice --schema'
         if ((COMP_CWORD == 1)); then
-                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize sessions cache import status top metrics --help --version' -- "$word"))
+                COMPREPLY=($(compgen -W 'complete fim chat ask tokenize hint sessions cache import status top metrics --help --version' -- "$word"))
                 return
         fi
         if [[ $command == sessions && $word != -* && $COMP_CWORD == 2 ]]; then
@@ -51,6 +51,7 @@ _seek() {
                 sessions) options='--all --at --forget --ids --subject --with --json --socket --help' ;;
                 ask | chat) options="$generation $conversation" ;;
                 fim) options="$generation --line --column --marker --prefix-file --suffix-file" ;;
+                hint) options='--session --special --json --socket --help' ;;
                 tokenize) options='--decode --special --bos --json --socket --help' ;;
                 cache) options='--user --json --socket --help' ;;
                 import | status) options='--json --socket --help' ;;

@@ -138,6 +138,26 @@ json_t *kv_stats_json(const struct seekd_kv_stats *kv) {
         return o;
 }
 
+void print_hint_stats(const struct seekd_hint_stats *hints) {
+        printf("hints:    %llu noted, %llu done, %llu replaced, %llu dropped; %llu tokens\n",
+               (unsigned long long)hints->noted, (unsigned long long)hints->done,
+               (unsigned long long)hints->replaced, (unsigned long long)hints->dropped,
+               (unsigned long long)hints->tokens);
+}
+
+json_t *hint_stats_json(const struct seekd_hint_stats *hints) {
+        if (!hints)
+                return json_null();
+        json_t *o = json_object();
+        set(o, "noted", hints->noted);
+        set(o, "done", hints->done);
+        set(o, "replaced", hints->replaced);
+        set(o, "dropped", hints->dropped);
+        set(o, "tokens", hints->tokens);
+        set(o, "waiting", hints->waiting);
+        return o;
+}
+
 json_t *engram_stats_json(const struct seekd_engram_stats *engram) {
         if (!engram)
                 return json_null();

@@ -5,9 +5,9 @@
 #include "client/seek/seek.h"
 
 static const struct command *const commands[] = {
-        &command_complete, &command_fim,      &command_chat,    &command_ask,
-        &command_tokenize, &command_sessions, &command_cache,   &command_import,
-        &command_status,   &command_top,      &command_metrics,
+        &command_complete, &command_fim,    &command_chat,     &command_ask,
+        &command_tokenize, &command_hint,   &command_sessions, &command_cache,
+        &command_import,   &command_status, &command_top,      &command_metrics,
 };
 
 static void print_usage(FILE *file) {

@@ -38,6 +38,7 @@ extern const struct command command_cache;
 extern const struct command command_chat;
 extern const struct command command_complete;
 extern const struct command command_fim;
+extern const struct command command_hint;
 extern const struct command command_import;
 extern const struct command command_metrics;
 extern const struct command command_sessions;
@@ -165,7 +166,9 @@ json_t *generation_json(const struct seekd_result *result, const char *text, siz
 const char *bytes_text(uint64_t bytes, char ret[BYTES_TEXT]); /* "1.5 GiB"; returns ret */
 void print_kv_stats(const struct seekd_kv_stats *kv);
 void print_engram_stats(const struct seekd_engram_stats *engram);
-json_t *kv_stats_json(const struct seekd_kv_stats *kv);             /* NULL: null */
+json_t *kv_stats_json(const struct seekd_kv_stats *kv); /* NULL: null */
+void print_hint_stats(const struct seekd_hint_stats *hints);
+json_t *hint_stats_json(const struct seekd_hint_stats *hints);      /* NULL: null */
 json_t *engram_stats_json(const struct seekd_engram_stats *engram); /* NULL: null */
 
 /* class_stats.c */

@@ -60,13 +60,14 @@ json_t *status_json(const struct seekd_stats *stats, const struct seekd_model_in
                 json_pack("{s:I, s:I, s:I, s:I}", "connections", (json_int_t)stats->connections,
                           "running", (json_int_t)stats->running, "queued",
                           (json_int_t)stats->queued, "kv_bytes", (json_int_t)stats->kv_bytes);
-        return json_pack("{s:s, s:s, s:f, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+        return json_pack("{s:s, s:s, s:f, s:b, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
                          "version", stats->version, "backend", stats->backend, "uptime_ms",
                          stats->uptime_ms, "model_ready", stats->model_ready, "load_permille",
                          load_permille, "model", info ? model_json(info) : json_null(), "now", now,
                          "totals", totals_json(stats), "clients", clients_json(stats), "requests",
                          requests_json(stats), "classes", class_stats_json(stats), "kv",
-                         kv_stats_json(stats->kv), "engram", engram_stats_json(stats->engram));
+                         kv_stats_json(stats->kv), "engram", engram_stats_json(stats->engram),
+                         "hints", hint_stats_json(stats->hints));
 }
 
 static void print_requests(const struct seekd_stats *stats) {
@@ -112,6 +113,8 @@ static int print_status(const struct seekd_stats *stats, const struct seekd_mode
                 print_kv_stats(stats->kv);
         if (stats->engram)
                 print_engram_stats(stats->engram);
+        if (stats->hints && stats->hints->noted > 0)
+                print_hint_stats(stats->hints);
         print_requests(stats);
         return fflush(stdout) == 0 ? EXIT_DONE : EXIT_FAILED;
 }

@@ -189,6 +189,58 @@ static void what_is_known_is_told_without_a_trace(void **state) {
         kv_cache_close(cache);
 }
 
+static void keep_spare(struct kv_cache *cache, uint32_t owner, const uint32_t *ids, uint32_t n) {
+        struct kv_lease *lease;
+        assert_int_equal(kv_cache_lease_spare(cache, owner, NULL, ids, n, &lease), 0);
+        kept_wait(lease);
+        kept_extend(lease, owner, NULL, ids, n, true, true);
+        kv_lease_end(lease);
+}
+
+/* Memory for 12 pages and 4 states: full of two owners' conversations. */
+static void what_is_spare_costs_nobody_else_anything(void **state) {
+        (void)state;
+        uint32_t ids[600], others[600], spare[600];
+        struct kv_cache *cache = open_cache(NULL, 12 * PAGE_BYTES + 4 * FRONTIER_BYTES);
+        fill(ids, 600, 1);
+        fill(others, 600, 2);
+        fill(spare, 600, 3);
+        kept_remember(cache, OWNER + 1, NULL, others, 599);
+        kept_remember(cache, OWNER + 1, "b", others, 599);
+        kept_remember(cache, OWNER + 1, "c", others, 599);
+        keep_spare(cache, OWNER, spare, 599);
+        assert_int_equal(ask(cache, NULL, spare, 600).n_reused, 0); /* there is room for a state */
+        assert_int_equal(kept_ask(cache, OWNER + 1, NULL, others, 600).n_reused, 599);
+        assert_int_equal(kept_ask(cache, OWNER + 1, "b", others, 600).n_reused, 599);
+        assert_int_equal(kept_ask(cache, OWNER + 1, "c", others, 600).n_reused, 599);
+        remember(cache, NULL, ids, 599); /* others have more than their share */
+        keep_spare(cache, OWNER, spare, 599);
+        assert_int_equal(ask(cache, NULL, spare, 600).n_reused, 599); /* its owner made room */
+        assert_int_equal(ask(cache, NULL, ids, 600).n_reused, 0);
+        kv_cache_close(cache);
+}
+
+static void what_is_spare_is_not_written_before_it_is_used(void **state) {
+        (void)state;
+        uint32_t ids[600];
+        struct kv_store_statistics s;
+        struct kv_store *store =
+                faulty_store_new(1, &kept_key, PAGE_BYTES, FRONTIER_BYTES, 1 << 20);
+        struct kv_cache *cache = open_cache(store, 1 << 20);
+        fill(ids, 600, 1);
+        keep_spare(cache, OWNER, ids, 500);
+        faulty_store_write(store);
+        kv_store_statistics(store, &s);
+        assert_int_equal(s.value_bytes, 0);
+        assert_int_equal(ask(cache, NULL, ids, 600).n_reused, 500);
+        remember(cache, NULL, ids, 599);
+        faulty_store_write(store);
+        kv_store_statistics(store, &s);
+        assert_true(s.value_bytes >= 4 * PAGE_BYTES + FRONTIER_BYTES);
+        kv_cache_close(cache);
+        faulty_store_free(store);
+}
+
 static void who_runs_during_a_purge_goes_on_and_leaves_nothing(void **state) {
         (void)state;
         uint32_t ids[900], n_pages;
@@ -302,6 +354,8 @@ int main(void) {
                 cmocka_unit_test(disk_serves_what_memory_dropped_and_a_new_process),
                 cmocka_unit_test(a_purge_forgets_one_owner_in_memory),
                 cmocka_unit_test(what_is_known_is_told_without_a_trace),
+                cmocka_unit_test(what_is_spare_costs_nobody_else_anything),
+                cmocka_unit_test(what_is_spare_is_not_written_before_it_is_used),
                 cmocka_unit_test(who_runs_during_a_purge_goes_on_and_leaves_nothing),
                 cmocka_unit_test(a_purge_during_a_read_from_disk_makes_it_a_miss),
                 cmocka_unit_test(what_is_pinned_is_never_evicted),
