@@ -80,11 +80,32 @@ static inline __m256 lanes_high(lanes a) {
 static inline __m128 lanes_to_s4(lanes a) {
         return lanes_s4_natural(_mm512_castps512_ps256(a), lanes_high(a));
 }
+/* Registers of sixteen lanes, one by one. */
+typedef __m512 lanes_part;
+#define PARTS      1
+#define PART_LANES 16
+static inline lanes_part part_zero(void) {
+        return _mm512_setzero_ps();
+}
+static inline lanes_part part_load(const float *p) {
+        return _mm512_loadu_ps(p);
+}
+static inline lanes_part part_fma(lanes_part a, lanes_part b, lanes_part c) {
+        return _mm512_fmadd_ps(a, b, c);
+}
+static inline lanes lanes_of_parts(lanes_part a, lanes_part b) {
+        (void)b;
+        return a;
+}
 /* Sixteen BF16 words as (evens, odds). */
 static inline lanes lanes_from_bf16_pairs(__m256i w) {
         __m256i odd = _mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000));
         return _mm512_castsi512_ps(
                 _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_slli_epi32(w, 16)), odd, 1));
+}
+static inline lanes_part part_load_bf16_pairs(const void *p, unsigned n) {
+        (void)n;
+        return lanes_from_bf16_pairs(_mm256_loadu_si256(p));
 }
 static inline __m128 lanes_pairs_to_s4(lanes a) {
         return lanes_s4(_mm256_add_ps(_mm512_castps512_ps256(a), lanes_high(a)));
@@ -146,6 +167,29 @@ static inline unsigned lanes_differ(lanes x, lanes y) {
 }
 static inline __m128 lanes_to_s4(lanes x) {
         return lanes_s4_natural(x.a, x.b);
+}
+/* Registers of sixteen lanes, one by one. */
+typedef __m256 lanes_part;
+#define PARTS      2
+#define PART_LANES 8
+static inline lanes_part part_zero(void) {
+        return _mm256_setzero_ps();
+}
+static inline lanes_part part_load(const float *p) {
+        return _mm256_loadu_ps(p);
+}
+static inline lanes_part part_fma(lanes_part x, lanes_part y, lanes_part z) {
+        return _mm256_fmadd_ps(x, y, z);
+}
+static inline lanes lanes_of_parts(lanes_part a, lanes_part b) {
+        return (lanes){ a, b };
+}
+/* Of sixteen BF16 words the even ones (n = 0) or the odd ones. */
+static inline lanes_part part_load_bf16_pairs(const void *p, unsigned n) {
+        __m256i w = _mm256_loadu_si256(p);
+        return _mm256_castsi256_ps(
+                n == 0 ? _mm256_slli_epi32(w, 16)
+                       : _mm256_and_si256(w, _mm256_set1_epi32((int)0xFFFF0000)));
 }
 /* Sixteen BF16 words as (evens, odds). */
 static inline lanes lanes_from_bf16_pairs(__m256i w) {

@@ -14,4 +14,9 @@
 extern const struct backend VECTOR(backend);
 
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last);
+
+/* Its way for up to MATMUL_ROWS_FEW rows of BF16 or float32, k a multiple of 16 and at least so
+ * many outputs. */
+#define MATMUL_TILE_OUTPUTS 3
+void VECTOR(matmul_tiles)(const struct matmul *m, uint32_t first, uint32_t last);
 void VECTOR(matmul_transposed)(const struct matmul *m, uint32_t first, uint32_t last);

@@ -1,9 +1,10 @@
 /* Matrix products for every weight format, bit-equal to reference.c.
  *
- * Few rows of input: weights are decoded in registers and meet one row (decoding is bound by
- * reading them) or four (which pay for it once). Many rows with FP8: a panel of weights is decoded
- * into floats and meets all rows, a stretch of k at a time so that everything stays in the caches;
- * the 16 lanes of each sum wait in memory between stretches, which changes no order of addition. */
+ * One row of input: weights are decoded in registers (decoding is bound by reading them). Several
+ * rows of BF16 or float32: vector_tiles.c. Of FP8 and FP4 a few: weights are decoded in registers
+ * and meet four rows. Many rows with FP8: a panel of weights is decoded into floats and meets all
+ * rows, a stretch of k at a time so that everything stays in the caches; the 16 lanes of each sum
+ * wait in memory between stretches, which changes no order of addition. */
 #include "engine/cpu/codes.h"
 #include "engine/cpu/decode.h"
 #include "engine/cpu/vector.h"
@@ -264,8 +265,8 @@ one_row(const struct matmul *m, uint32_t first, uint32_t last, const float *x, d
         }
 }
 
-/* One weight row against TILE inputs, arranged like those of dot_*(), so that decoding it is paid
- * once. */
+/* One row of FP8 or FP4 against TILE inputs, arranged like those of dot_*(), so that decoding it is
+ * paid once. */
 static inline __attribute__((always_inline)) void dot_inputs(const struct matrix *w, uint32_t row,
                                                              const enum weight_format format,
                                                              const float *x, float ret[TILE]) {
@@ -277,11 +278,7 @@ static inline __attribute__((always_inline)) void dot_inputs(const struct matrix
         for (int t = 0; t < TILE; t++)
                 sum[t] = lanes_zero();
         for (uint32_t i = 0; i < w->k; i += step) {
-                if (format == WEIGHT_F32) {
-                        v[0] = lanes_load((const float *)(const void *)p + i);
-                } else if (format == WEIGHT_BF16) {
-                        v[0] = lanes_load_bf16_pairs((const uint16_t *)(const void *)p + i);
-                } else if (format == WEIGHT_FP8) {
+                if (format == WEIGHT_FP8) {
                         v[0] = lanes_load_e4m3_quarters(p + i);
                         max = e4m3_nan_max(max, p + i);
                 } else {
@@ -294,12 +291,7 @@ static inline __attribute__((always_inline)) void dot_inputs(const struct matrix
                                 sum[t] = lanes_fma(v[1], lanes_load(at + LANES), sum[t]);
                 }
         }
-        if (format == WEIGHT_F32)
-                store_natural(sum, ret);
-        else if (format == WEIGHT_BF16)
-                store_pairs(sum, ret);
-        else
-                store_quarters(sum, ret);
+        store_quarters(sum, ret);
         for (int t = 0; e4m3_is_nan(max) && t < TILE; t++)
                 ret[t] = NAN;
 }
@@ -328,8 +320,8 @@ static void arrange(const struct matmul *m, float *ret) {
         }
 }
 
-/* Outputs [first, last), which lie in one row of FP8 tiles, for the n rows (1 or TILE) that m
- * begins with; x is arranged. */
+/* Outputs [first, last), which lie in one row of FP8 tiles, for the n rows (1, or TILE of FP8 and
+ * FP4) that m begins with; x is arranged. */
 static void some_rows(const struct matmul *m, uint32_t n, uint32_t first, uint32_t last,
                       const float *x, float *scaled) {
         bool tile = n == TILE, exact = true;
@@ -346,14 +338,8 @@ static void some_rows(const struct matmul *m, uint32_t n, uint32_t first, uint32
                 return;
         }
         switch (m->w.format) {
-        case WEIGHT_F32:
-                tile ? tile_of_rows(m, first, last, x, WEIGHT_F32)
-                     : one_row(m, first, last, x, dot_f32);
-                break;
-        case WEIGHT_BF16:
-                tile ? tile_of_rows(m, first, last, x, WEIGHT_BF16)
-                     : one_row(m, first, last, x, dot_bf16);
-                break;
+        case WEIGHT_F32: one_row(m, first, last, x, dot_f32); break;
+        case WEIGHT_BF16: one_row(m, first, last, x, dot_bf16); break;
         case WEIGHT_FP8:
                 tile ? tile_of_rows(m, first, last, x, WEIGHT_FP8)
                      : one_row(m, first, last, x, dot_fp8);
@@ -393,24 +379,36 @@ static void few_rows(const struct matmul *m, uint32_t first, uint32_t last) {
         }
 }
 
-/* Decoding FP8 costs as much as adding a tile of four rows, so that from some 16 rows on a panel
- * pays; the other formats are better off without one (measured on Zen 1). Float scales cannot move
- * to the input: their products with codes are rounded. */
+/* Float scales cannot move to the input: their products with codes are rounded. Decoding FP8 costs
+ * as much as adding a tile of four rows, so that from some 16 rows on a panel pays; FP4 is better
+ * off without one (measured on Zen 1). */
+static bool wants_panel(const struct matmul *m, uint32_t n_outputs) {
+        switch (m->w.format) {
+        case WEIGHT_FP8_F32: return true;
+        case WEIGHT_FP8: return m->n_rows > MATMUL_ROWS_FEW / 2;
+        case WEIGHT_FP4: return false;
+        default: return m->n_rows > 1 && n_outputs < MATMUL_TILE_OUTPUTS;
+        }
+}
+
 void VECTOR(matmul)(const struct matmul *m, uint32_t first, uint32_t last) {
         if (m->w.k % LANES != 0) {
                 backend_reference.matmul(m, first, last);
                 return;
         }
-        if (m->w.format == WEIGHT_FP8_F32 ||
-            (m->w.format == WEIGHT_FP8 && m->n_rows > MATMUL_ROWS_FEW / 2)) {
+        if (wants_panel(m, last - first)) {
                 with_panel(m, first, last);
                 return;
         }
+        bool tiles = m->n_rows > 1 && (m->w.format == WEIGHT_BF16 || m->w.format == WEIGHT_F32);
         for (uint32_t r = 0; r < m->n_rows; r += MATMUL_ROWS_FEW) {
                 struct matmul some = *m;
                 some.x += r * m->x_stride;
                 some.y += r * m->y_stride;
                 some.n_rows = m->n_rows - r < MATMUL_ROWS_FEW ? m->n_rows - r : MATMUL_ROWS_FEW;
-                few_rows(&some, first, last);
+                if (tiles)
+                        VECTOR(matmul_tiles)(&some, first, last);
+                else
+                        few_rows(&some, first, last);
         }
 }
