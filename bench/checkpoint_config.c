@@ -180,6 +180,22 @@ static int parse(struct draft *d, struct checkpoint_config *ret) {
         return r;
 }
 
+/* DeepSeek-V4.1's documents have schedules, tables and other parts that follow from each other. */
+static bool is_v41(const struct draft *d) {
+        const char *type = json_string_value(json_object_get(d->top, "model_type"));
+        return type && strcmp(type, "deepseek_v41") == 0;
+}
+
+/* Other families': weights are stored as the base stores its own, or in BF16. */
+static int fit_other(struct draft *d, const struct config_request *request,
+                     struct checkpoint_config *ret) {
+        if (!request->drafts && json_object_get(d->top, "num_nextn_predict_layers"))
+                json_object_set_new(d->top, "num_nextn_predict_layers", json_integer(0));
+        if (request->format == CHECKPOINT_BF16)
+                json_object_del(d->top, "quantization_config");
+        return parse(d, ret);
+}
+
 /* Any table sizes that can be read, until the true ones are known. */
 static void placeholder_rows(struct draft *d) {
         json_t *rows = json_array();
@@ -250,13 +266,15 @@ int checkpoint_config_make(const struct config_request *request, const struct to
         int r = apply(&d, request, preset_changes);
         if (r < 0)
                 return r;
-        fit_drafts(&d, request->drafts);
-        fit_schedule(&d);
-        fit_vision(&d, request->vision);
-        fit_format(&d, request->format);
+        if (is_v41(&d)) {
+                fit_drafts(&d, request->drafts);
+                fit_schedule(&d);
+                fit_vision(&d, request->vision);
+                fit_format(&d, request->format);
+        }
         r = fit_vocabulary(&d, tokenizer);
         if (r == 0)
-                r = fit_engram(&d, tokenizer, ret);
+                r = is_v41(&d) ? fit_engram(&d, tokenizer, ret) : fit_other(&d, request, ret);
         if (r < 0)
                 return r;
         ret->table.config = &ret->model;

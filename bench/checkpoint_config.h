@@ -33,9 +33,9 @@ struct checkpoint_config {
 
 /* Takes the base, applies the changes, then lets follow what was not set by hand: a shorter or
  * longer schedule from num_hidden_layers (layers beyond the end leave every list), vocab_size up to
- * the tokenizer's, the Engram tables' rows and compressed vocabulary, the quantisation. What the
- * engine would refuse is refused here, by its own message. `ret` is at least as long-lived as its
- * table. */
+ * the tokenizer's, the Engram tables' rows and compressed vocabulary, the quantisation. Of other
+ * families than V4.1's only vocabulary, drafts and BF16 follow. What the engine would refuse is
+ * refused here, by its own message. `ret` is at least as long-lived as its table. */
 int checkpoint_config_make(const struct config_request *request, const struct tokenizer *tokenizer,
                            struct checkpoint_config *ret, struct error *err);
 void checkpoint_config_deinit(struct checkpoint_config *config);

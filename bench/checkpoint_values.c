@@ -15,8 +15,7 @@
 #define FP8_DEVIATION 24
 #define FP4_DEVIATION 1.5
 
-#define SCALE_BIAS  127 /* ue8m0: byte b is 2^(b - 127) */
-#define SCALE_BLOCK 32  /* inputs that share a scale */
+#define SCALE_BIAS 127 /* ue8m0: byte b is 2^(b - 127) */
 
 /* Standard normal: the value below which (i + 1/2) / QUANTILES of the numbers lie. */
 static double quantile[QUANTILES];
@@ -73,10 +72,12 @@ static struct value_rule scale_rule(const struct tensor_entry *entry) {
         bool fp4 = entry->format == WEIGHT_FP4;
         double deviation = entry->component == COMPONENT_ENGRAM_TABLES
                 ? 1
-                : matrix_deviation(entry->shape[1] * SCALE_BLOCK);
+                : matrix_deviation(entry->shape[1] * entry->scaled_columns);
+        int exponent = scale_exponent(deviation, fp4 ? FP4_DEVIATION : FP8_DEVIATION);
         return (struct value_rule){
                 .kind = VALUE_SCALE,
-                .exponent = scale_exponent(deviation, fp4 ? FP4_DEVIATION : FP8_DEVIATION),
+                .exponent = exponent,
+                .mean = ldexp(1, exponent), /* of float scales */
         };
 }
 

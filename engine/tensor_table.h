@@ -65,6 +65,7 @@ struct tensor_entry {
         enum component component;
         enum tensor_content content;
         enum weight_format format; /* of the matrix or table; for scales, of what they belong to */
+        uint32_t scaled_columns;   /* of scales: columns that share one */
         bool exact_input;          /* a quantised matrix whose input is not quantised */
         bool any_float;            /* may be F32 as well: bound as a struct float_vector */
 

@@ -35,6 +35,7 @@ static void visit(struct lister *l, const char *name, struct tensor_entry entry)
         entry.component = drafted(l, entry.component);
         if (l->draft)
                 entry.place = NO_PLACE;
+        entry.scaled_columns = entry.content == CONTENT_SCALES ? l->scaled_columns : 0;
         entry.layer = l->layer;
         entry.expert = l->expert;
         entry.group = l->group;
@@ -129,6 +130,7 @@ void put_scales(struct lister *l, const char *stem, enum component component,
         char name[64];
         snprintf(name, sizeof(name), "%s%s", stem, l->scale_suffix);
         l->scaled = format;
+        l->scaled_columns = format == WEIGHT_FP4 ? WEIGHT_BLOCK : (uint32_t)tile;
         put(l, name, component, CONTENT_SCALES,
             format == WEIGHT_FP8_F32 ? DTYPE_F32 : DTYPE_F8_E8M0, shape, place);
 }

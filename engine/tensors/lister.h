@@ -21,7 +21,8 @@ struct lister {
         uint32_t layer, expert;    /* whose places are meant */
         bool draft;                /* all that follows belongs to the drafts, and has no place */
         const char *scale_suffix;  /* of a matrix' scales: ".scale" */
-        enum weight_format scaled; /* what the next scales belong to */
+        enum weight_format scaled; /* what the next scales belong to, */
+        uint32_t scaled_columns;   /* and how many columns share one */
 };
 
 __attribute__((format(printf, 2, 3))) void lister_prefix(struct lister *l, const char *format, ...);

@@ -19,13 +19,16 @@ SMALL = ["hidden_size=64", "moe_intermediate_size=32", "num_attention_heads=2", 
 INDEX = "model.safetensors.index.json"
 
 
-class BadCheckpoint(unittest.TestCase):
+class Checkpoint(unittest.TestCase):
+    """A good one, and a copy of it for each test to spoil."""
+    like, changes = "v4.1-mini", SMALL
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         cls.good = os.path.join(cls.folder.name, "good")
-        sets = [word for change in SMALL for word in ("--set", change)]
-        subprocess.run([BENCH, "make-checkpoint", "--out", cls.good, "--tokenizer",
+        sets = [word for change in cls.changes for word in ("--set", change)]
+        subprocess.run([BENCH, "make-checkpoint", "--out", cls.good, "--like", cls.like, "--tokenizer",
                         os.path.join(MODEL_SEED, "tokenizer.json"), *sets], check=True, stdout=subprocess.DEVNULL)
         with open(os.path.join(cls.good, INDEX), encoding="utf-8") as f:
             cls.shard = json.load(f)["weight_map"]
@@ -85,6 +88,59 @@ class BadCheckpoint(unittest.TestCase):
     def test_the_good_one_is_loaded(self):
         self.assertEqual(self.load().returncode, 0)
 
+
+class BadFloatScales(Checkpoint):
+    """DeepSeek-V3.2: float scales for tiles, and what V4.1 has no like of."""
+    like = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "engine", "released_deepseek_v32.json")
+    changes = ["vocab_size=4096", "hidden_size=128", "num_hidden_layers=2", "num_attention_heads=2",
+               "num_key_value_heads=2", "q_lora_rank=64", "kv_lora_rank=128", "qk_nope_head_dim=32", "v_head_dim=32",
+               "intermediate_size=128", "moe_intermediate_size=64", "n_routed_experts=8", "n_group=4", "topk_group=2",
+               "num_experts_per_tok=4", "index_n_heads=2", "index_topk=24", "first_k_dense_replace=1"]
+    layer = "model.layers.1.self_attn."
+
+    def rename(self, tensor):
+        """In the header and in the index: as if it had never been there."""
+        def change(names):
+            names["x" + tensor[1:]] = names.pop(tensor)
+        self.change_header(self.shard[tensor], change)
+        self.change_json(INDEX, lambda index: change(index["weight_map"]))
+
+    def test_scales_that_are_missing(self):
+        for name in ("kv_b_proj.weight_scale_inv", "indexer.wk.weight_scale_inv"):
+            with self.subTest(name):
+                self.rename(self.layer + name)
+                self.refused("tensor '" + self.layer + name + "' is missing")
+                shutil.rmtree(self.bad)
+                shutil.copytree(self.good, self.bad)
+
+    def test_a_scale_that_is_nan(self):
+        tensor = self.layer + "q_b_proj.weight_scale_inv"
+        for at, value in ((3, 0x7F), (2, 0xC0)):
+            self.set_byte(tensor, at, value)
+        self.refused(tensor, "the scale at [0, 0] is not a finite number")
+
+    def test_the_norm_of_a_key_of_another_size_or_type(self):
+        tensor = self.layer + "indexer.k_norm.bias"
+
+        def retype(header):
+            header[tensor]["dtype"] = "F16"
+        self.change_header(self.shard[tensor], retype)
+        self.refused("tensor '" + tensor + "'", "expected BF16 [128]")
+
+    def test_a_configuration_of_another_size(self):
+        self.change_json("config.json", lambda document: document.update(index_n_heads=3))
+        self.refused("tensor 'model.layers.0.self_attn.indexer.wq_b.weight'", "[384, 64]", "[256, 64]")
+
+    def test_a_configuration_of_two_families(self):
+        self.change_json("config.json", lambda document: document.update(compress_ratios=[4, 4]))
+        self.refused("compress_ratios: unknown field")
+        self.change_json("config.json", lambda document: document.update(model_type="deepseek_v3"))
+        self.refused("architectures: 'DeepseekV32ForCausalLM' does not belong to model_type 'deepseek_v3'")
+        self.change_json("config.json", lambda document: document.update(model_type="deepseek_v5"))
+        self.refused("model_type: 'deepseek_v5' is not supported")
+
+
+class BadCheckpoint(Checkpoint):
     def test_nan_scales(self):
         for tensor in ("layers.0.attn.wq_a.scale", "layers.3.attn.indexer.wq_b.scale", "layers.1.engram.wkv.scale",
                        "layers.2.ffn.shared_experts.w2.scale", "layers.5.ffn.experts.3.w1.scale",
