@@ -51,8 +51,10 @@ static struct seekd_client *connect_client(void) {
  */
 
 static void connections(void) {
+        static struct seekd_client *held[TRIES];
         for (unsigned i = 0; i < TRIES; i++)
-                connect_client();
+                held[i] = connect_client();
+        die(seekd_last_error(held[0]));
 }
 
 static int connect_raw(void) {
