@@ -83,7 +83,8 @@ def draw(seed):
         changes["compress_dim"] = pick(32, 50)
     if random.random() < 0.4:
         changes |= EXPERTS | {"scoring_func": pick("softmax", "sigmoid"), "norm_topk_prob": pick(True, False),
-                              "n_shared_experts": pick(0, 1, 2), "num_experts_per_tok": pick(1, 3, 6)}
+                              "n_shared_experts": pick(0, 1, 2), "num_experts_per_tok": pick(1, 3, 6),
+                              "first_k_dense_replace": int(random.integers(0, changes["num_hidden_layers"]))}
     chunks = (int(random.integers(1, 20)) * 2 + 1,)
     return Case(f"random-{seed}", int(random.integers(100, 400)), make_text(**changes), seed, chunks,
                 int(random.integers(1, 4)))
