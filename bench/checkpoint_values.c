@@ -92,6 +92,8 @@ static struct value_rule content_rule(const struct tensor_entry *entry) {
         case CONTENT_BIAS: return (struct value_rule){ .deviation = 0.05 };
         case CONTENT_MIX_BASE: return (struct value_rule){ .deviation = 1 };
         case CONTENT_MIX_SCALE: return (struct value_rule){ .mean = 0.4, .deviation = 0.05 };
+        case CONTENT_EXPERT_IDS:
+                return (struct value_rule){ .ids_per_row = entry->shape[1], .n_ids = entry->n_ids };
         }
         return (struct value_rule){ .deviation = 1 };
 }
@@ -112,6 +114,7 @@ struct value_rule value_rule(const struct tensor_entry *entry, uint64_t seed) {
                 break;
         case DTYPE_F32: rule.kind = VALUE_F32; break;
         case DTYPE_F8_E8M0: rule.kind = VALUE_SCALE; break;
+        case DTYPE_I64: rule.kind = VALUE_IDS; break;
         default: rule.kind = VALUE_BF16;
         }
         return rule;
@@ -160,12 +163,25 @@ static void make_lookup(const struct value_rule *rule, union lookup *ret) {
                 for (unsigned i = 0; i < QUANTILES; i++)
                         ret->f32[i] = value(rule, i, QUANTILES);
                 break;
+        case VALUE_IDS: break;
         }
 }
 
-static void make_word(enum value_kind kind, const union lookup *lookup, uint64_t random,
+static uint64_t word_random(const struct value_rule *rule, uint64_t word) {
+        return mix(rule->key + word * 0x9e3779b97f4a7c15);
+}
+
+/* A row's ids follow each other from a random one on. */
+static uint64_t id_at(const struct value_rule *rule, uint64_t word) {
+        uint64_t first = word_random(rule, word / rule->ids_per_row) % rule->n_ids;
+        return (first + word % rule->ids_per_row) % rule->n_ids;
+}
+
+/* The 8 bytes at 8 * word. */
+static void make_word(const struct value_rule *rule, const union lookup *lookup, uint64_t word,
                       uint8_t *ret) {
-        switch (kind) {
+        uint64_t random = word_random(rule, word), id;
+        switch (rule->kind) {
         case VALUE_BF16:
                 for (unsigned i = 0; i < 4; i++)
                         memcpy(ret + 2 * i, &lookup->bf16[random >> (16 * i) & (QUANTILES - 1)], 2);
@@ -174,14 +190,14 @@ static void make_word(enum value_kind kind, const union lookup *lookup, uint64_t
                 for (unsigned i = 0; i < 2; i++)
                         memcpy(ret + 4 * i, &lookup->f32[random >> (32 * i) & (QUANTILES - 1)], 4);
                 break;
+        case VALUE_IDS:
+                id = id_at(rule, word);
+                memcpy(ret, &id, sizeof(id));
+                break;
         default:
                 for (unsigned i = 0; i < 8; i++)
                         ret[i] = lookup->bytes[random >> (8 * i) & 255];
         }
-}
-
-static uint64_t word_random(const struct value_rule *rule, uint64_t word) {
-        return mix(rule->key + word * 0x9e3779b97f4a7c15);
 }
 
 void values_fill(const struct value_rule *rule, uint64_t offset, size_t n, uint8_t *ret) {
@@ -193,12 +209,11 @@ void values_fill(const struct value_rule *rule, uint64_t offset, size_t n, uint8
                 if (room == 8) { /* whole words: most of it */
                         size_t n_words = n / 8;
                         for (size_t i = 0; i < n_words; i++)
-                                make_word(rule->kind, &lookup, word_random(rule, offset / 8 + i),
-                                          ret + 8 * i);
+                                make_word(rule, &lookup, offset / 8 + i, ret + 8 * i);
                         room = n_words * 8;
                 } else {
                         uint8_t word[8];
-                        make_word(rule->kind, &lookup, word_random(rule, offset / 8), word);
+                        make_word(rule, &lookup, offset / 8, word);
                         memcpy(ret, word + skip, room);
                 }
                 offset += room;

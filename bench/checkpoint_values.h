@@ -11,13 +11,14 @@
 
 #include "engine/tensor_table.h"
 
-enum value_kind { VALUE_FP8, VALUE_FP4, VALUE_SCALE, VALUE_BF16, VALUE_F32 };
+enum value_kind { VALUE_FP8, VALUE_FP4, VALUE_SCALE, VALUE_BF16, VALUE_F32, VALUE_IDS };
 
 struct value_rule {
         uint64_t key; /* of this tensor, from name and seed */
         enum value_kind kind;
-        double mean, deviation; /* of the codes, where scales multiply them */
-        int exponent;           /* VALUE_SCALE: around 2^exponent */
+        double mean, deviation;      /* of the codes, where scales multiply them */
+        int exponent;                /* VALUE_SCALE: around 2^exponent */
+        uint64_t ids_per_row, n_ids; /* VALUE_IDS: different ones below n_ids in a row */
 };
 
 /* Matrices keep the size of what they multiply (deviation 1/sqrt(inputs)), norms are near 1,

@@ -5,6 +5,7 @@ const struct attention_operations *attention_operations(enum attention_kind kind
                 [ATTENTION_CSA2] = &attention_csa2,
                 [ATTENTION_MLA] = &attention_mla,
                 [ATTENTION_NSA] = &attention_nsa,
+                [ATTENTION_CSA] = &attention_csa,
         };
         return kinds[kind];
 }

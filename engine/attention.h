@@ -60,3 +60,4 @@ bool attention_in_use(const struct model_config *config, enum attention_kind kin
 extern const struct attention_operations attention_csa2;
 extern const struct attention_operations attention_mla;
 extern const struct attention_operations attention_nsa;
+extern const struct attention_operations attention_csa;

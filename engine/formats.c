@@ -6,6 +6,12 @@
 
 #include "engine/numerics.h"
 
+/* A tail's values take `tail` bytes each. */
+static size_t tail64_bytes(uint32_t n, size_t tail) {
+        size_t codes = n - FP8_TAIL;
+        return (codes + FP8_TAIL * tail + codes / FP8_TAIL_BLOCK + 7) & ~(size_t)7;
+}
+
 size_t row_bytes(enum row_format format, uint32_t n) {
         switch (format) {
         case ROW_FP8: return n + n / FP8_BLOCK;
@@ -15,10 +21,8 @@ size_t row_bytes(enum row_format format, uint32_t n) {
         case ROW_F32: return n * sizeof(float);
         case ROW_FP8_128: return n + n / FP8_LONG_BLOCK * sizeof(float);
         case ROW_FP8_TAIL128: return row_bytes(ROW_FP8_128, n - FP8_TAIL) + 2 * FP8_TAIL;
-        case ROW_FP8_TAIL64: {
-                size_t codes = n - FP8_TAIL;
-                return (codes + 2 * FP8_TAIL + codes / FP8_TAIL_BLOCK + 7) & ~(size_t)7;
-        }
+        case ROW_FP8_TAIL64: return tail64_bytes(n, sizeof(uint16_t));
+        case ROW_FP8_TAIL64_F32: return tail64_bytes(n, sizeof(float));
         }
         return 0;
 }
@@ -172,20 +176,28 @@ static void unpack_bf16(const uint8_t *row, uint32_t n, float *x) {
         }
 }
 
-static void pack_fp8_tail64(const float *x, uint32_t n, uint8_t *row) {
-        uint32_t codes = n - FP8_TAIL;
-        uint8_t *tail = row + codes, *scales = tail + 2 * FP8_TAIL;
-        memset(scales, 0, row_bytes(ROW_FP8_TAIL64, n) - codes - 2 * FP8_TAIL);
+static void pack_fp8_tail64(const float *x, uint32_t n, bool f32, uint8_t *row) {
+        uint32_t codes = n - FP8_TAIL, n_scales = codes / FP8_TAIL_BLOCK;
+        uint8_t *tail = row + codes,
+                *scales = tail + FP8_TAIL * (f32 ? sizeof(float) : sizeof(uint16_t));
         pack_fp8(x, codes, FP8_TAIL_BLOCK, row, scales);
-        pack_bf16(x + codes, FP8_TAIL, tail);
+        memset(scales + n_scales, 0, -(size_t)n_scales & 7); /* all before are whole 8s */
+        if (f32)
+                memcpy(tail, x + codes, FP8_TAIL * sizeof(*x));
+        else
+                pack_bf16(x + codes, FP8_TAIL, tail);
 }
 
-static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, float *x) {
+static void unpack_fp8_tail64(const uint8_t *row, uint32_t n, bool f32, float *x) {
         uint32_t codes = n - FP8_TAIL;
-        const uint8_t *tail = row + codes, *scales = tail + 2 * FP8_TAIL;
+        const uint8_t *tail = row + codes,
+                      *scales = tail + FP8_TAIL * (f32 ? sizeof(float) : sizeof(uint16_t));
         for (uint32_t i = 0; i < codes; i++)
                 x[i] = e4m3_decode(row[i]) * ue8m0_decode(scales[i / FP8_TAIL_BLOCK]);
-        unpack_bf16(tail, FP8_TAIL, x + codes);
+        if (f32)
+                memcpy(x + codes, tail, FP8_TAIL * sizeof(*x));
+        else
+                unpack_bf16(tail, FP8_TAIL, x + codes);
 }
 
 /* Codes, then float32 scales, powers of two as ue8m0 ones are. */
@@ -217,7 +229,10 @@ bool row_pack(enum row_format format, const float *x, uint32_t n, uint8_t *ret_r
         case ROW_FP4_KEY: pack_fp4_key(x, n, ret_row); break;
         case ROW_BF16: pack_bf16(x, n, ret_row); break;
         case ROW_F32: memcpy(ret_row, x, n * sizeof(*x)); break;
-        case ROW_FP8_TAIL64: pack_fp8_tail64(x, n, ret_row); break;
+        case ROW_FP8_TAIL64:
+        case ROW_FP8_TAIL64_F32:
+                pack_fp8_tail64(x, n, format == ROW_FP8_TAIL64_F32, ret_row);
+                break;
         case ROW_FP8_128: pack_fp8_128(x, n, ret_row); break;
         case ROW_FP8_TAIL128:
                 pack_fp8_128(x, n - FP8_TAIL, ret_row);
@@ -246,7 +261,10 @@ void row_unpack(enum row_format format, const uint8_t *row, uint32_t n, float *r
                 break;
         case ROW_BF16: unpack_bf16(row, n, ret_x); break;
         case ROW_F32: memcpy(ret_x, row, n * sizeof(*ret_x)); break;
-        case ROW_FP8_TAIL64: unpack_fp8_tail64(row, n, ret_x); break;
+        case ROW_FP8_TAIL64:
+        case ROW_FP8_TAIL64_F32:
+                unpack_fp8_tail64(row, n, format == ROW_FP8_TAIL64_F32, ret_x);
+                break;
         case ROW_FP8_128: unpack_fp8_128(row, n, ret_x); break;
         case ROW_FP8_TAIL128:
                 unpack_fp8_128(row, n - FP8_TAIL, ret_x);

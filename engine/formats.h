@@ -17,7 +17,8 @@
  *                             whole 8s                BF16, then scales, then zeros
  *
  * and two for what a model keeps as it was computed, of any n: bf16 (2n bytes), which loses nothing
- * where the values were rounded to BF16 before, and f32 (4n) for --compute f32.
+ * where the values were rounded to BF16 before, and f32 (4n) for --compute f32. Tails are such
+ * values too: fp8_tail64_f32 is fp8_tail64 with a tail in f32.
  *
  * Pure functions; any thread. */
 #pragma once
@@ -50,6 +51,7 @@ enum row_format {
         ROW_BF16,
         ROW_F32,
         ROW_FP8_TAIL64,
+        ROW_FP8_TAIL64_F32,
         ROW_FP8_128,
         ROW_FP8_TAIL128,
 };

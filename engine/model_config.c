@@ -15,11 +15,8 @@
 #define CONFIG_BYTES_MAX (1U << 20)
 
 static const struct config_family *const families[] = {
-        &config_deepseek_v2,
-        &config_deepseek_v3,
-        &config_deepseek_v32,
-        &config_deepseek_v41,
-        &config_nsa,
+        &config_deepseek_v2, &config_deepseek_v3,  &config_deepseek_v32,
+        &config_deepseek_v4, &config_deepseek_v41, &config_nsa,
 };
 #define N_FAMILIES (sizeof(families) / sizeof(families[0]))
 

@@ -30,13 +30,19 @@ struct error;
 #define ROPE_PAIRS_MAX 128
 
 /* Who reads config.json (engine/config) and lists the tensors (engine/tensors). */
-enum model_family { FAMILY_DEEPSEEK_V41, FAMILY_NSA, FAMILY_DEEPSEEK_V3 };
-#define N_MODEL_FAMILIES (FAMILY_DEEPSEEK_V3 + 1)
+enum model_family {
+        FAMILY_DEEPSEEK_V41,
+        FAMILY_NSA,
+        FAMILY_DEEPSEEK_V3, /* V2 as well */
+        FAMILY_DEEPSEEK_V4,
+};
+#define N_MODEL_FAMILIES (FAMILY_DEEPSEEK_V4 + 1)
 
 /* How a layer attends: attention.h has the operations of each. */
 enum attention_kind {
         ATTENTION_CSA2, /* V4.1: a window, and rows selected from a layer that may be another */
         ATTENTION_MLA,  /* V2, V3: one latent row a token, of which heads make keys and values */
+        ATTENTION_CSA,  /* V4: a window, and rows of the layer, selected or all */
         ATTENTION_NSA,  /* entries that stand for many tokens, blocks that they choose, a window */
 };
 #define N_ATTENTION_KINDS (ATTENTION_NSA + 1)
@@ -59,12 +65,14 @@ enum group_score {
 enum residual_kind {
         RESIDUAL_SINGLE_PASS_MHC, /* V4.1: the mix before a sublayer comes from the one before */
         RESIDUAL_PLAIN,           /* one stream: h + sublayer(norm(h)) */
+        RESIDUAL_MHC,             /* V4: every sublayer makes its own mix */
 };
-#define N_RESIDUAL_KINDS (RESIDUAL_PLAIN + 1)
+#define N_RESIDUAL_KINDS (RESIDUAL_MHC + 1)
 
 struct layer_config {
         enum attention_kind attention;
         enum feed_forward feed_forward;
+        bool routed_by_table;    /* experts by token id, weights by the router's scores */
         unsigned compress_ratio; /* 0 = window only, else positions per compressed row */
         int kv_source;           /* layer whose compressed rows this layer attends, -1 = none */
         int index_source;        /* layer whose selection this layer uses, -1 = none */

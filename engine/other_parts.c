@@ -39,7 +39,9 @@ static uint32_t size_field(struct fields *f, const char *name, int min, int max)
 }
 
 static void read_draft(struct fields *f, struct draft_config *draft) {
-        if (!json_object_get(f->object, "num_nextn_predict_layers"))
+        if (!json_object_get(f->object, "num_nextn_predict_layers") ||
+            !json_object_get(f->object,
+                             "engram_layer_ids")) /* V4.1's; others are of another kind */
                 return;
         draft->n_layers = size_field(f, "num_nextn_predict_layers", 0, DRAFT_LAYERS_MAX);
         if (draft->n_layers == 0)

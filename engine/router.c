@@ -85,6 +85,20 @@ static void choose_best(struct step *step, uint32_t layer, const float *score, u
                 expert[i] = 0; /* NaN scores: any will do, the step ends with an error */
 }
 
+/* Those that the layer's table names for the row's token, ascending. */
+static void look_up(const struct step *step, uint32_t layer, uint32_t row, uint32_t *expert) {
+        const struct engine *e = step->engine;
+        uint32_t p = step->ws->part[row], k = e->config.n_experts_per_token;
+        uint32_t id = step->parts[p].ids[row - step->first_row[p]];
+        const int64_t *listed = e->weights.layer[layer].experts_of_id + (size_t)id * k;
+        for (uint32_t i = 0; i < k; i++) {
+                uint32_t at = i;
+                for (; at > 0 && expert[at - 1] > (uint32_t)listed[i]; at--)
+                        expert[at] = expert[at - 1];
+                expert[at] = (uint32_t)listed[i];
+        }
+}
+
 /* w = score / (sum of the chosen + 1e-20) * routed_scaling, or score * routed_scaling. */
 static void make_weights(const struct model_config *c, const float *score, const uint32_t *expert,
                          float *weight) {
@@ -112,7 +126,10 @@ void router_choose(struct step *step, uint32_t layer) {
                         if (!isfinite(score[i]))
                                 step->bad_row = r; /* it would only lose the choice */
                 make_scores(e, score);
-                choose_best(step, layer, score, expert);
+                if (c->layer[layer].routed_by_table)
+                        look_up(step, layer, r, expert);
+                else
+                        choose_best(step, layer, score, expert);
                 if (e->choices && e->choices->router)
                         e->choices->router(e->choices->userdata, layer, ws->position[r], k, expert);
                 make_weights(c, score, expert, ws->expert_weight + (size_t)r * k);

@@ -33,7 +33,7 @@ static const struct {
         { "U8", DTYPE_OTHER, 1 },        { "F8_E5M2", DTYPE_OTHER, 1 },
         { "I16", DTYPE_OTHER, 2 },       { "U16", DTYPE_OTHER, 2 },
         { "F16", DTYPE_OTHER, 2 },       { "I32", DTYPE_OTHER, 4 },
-        { "U32", DTYPE_OTHER, 4 },       { "I64", DTYPE_OTHER, 8 },
+        { "U32", DTYPE_OTHER, 4 },       { "I64", DTYPE_I64, 8 },
         { "U64", DTYPE_OTHER, 8 },       { "F64", DTYPE_OTHER, 8 },
         { "C64", DTYPE_OTHER, 8 },
 };

@@ -21,7 +21,8 @@ enum dtype {
         DTYPE_F8_E4M3, /* OCP e4m3fn */
         DTYPE_F8_E8M0, /* ue8m0 scales: byte b is 2^(b-127), 255 = NaN */
         DTYPE_I8,      /* in DeepSeek files: two FP4 (e2m1) codes per byte, low nibble first */
-        DTYPE_OTHER,   /* a known safetensors type that no tensor of ours uses (F16, I64, ...) */
+        DTYPE_I64,     /* tables of numbers */
+        DTYPE_OTHER,   /* a known safetensors type that no tensor of ours uses (F16, I32, ...) */
 };
 
 #define TENSOR_DIMS_MAX                                                                            \

@@ -28,6 +28,7 @@ const struct tensor_family *tensor_family(enum model_family family) {
                 [FAMILY_DEEPSEEK_V41] = &tensors_deepseek_v41,
                 [FAMILY_NSA] = &tensors_nsa,
                 [FAMILY_DEEPSEEK_V3] = &tensors_deepseek_v3,
+                [FAMILY_DEEPSEEK_V4] = &tensors_deepseek_v4,
         };
         return families[family];
 }

@@ -44,6 +44,7 @@ enum tensor_content {
         CONTENT_BIAS,
         CONTENT_MIX_BASE,
         CONTENT_MIX_SCALE,
+        CONTENT_EXPERT_IDS, /* of each token id, different ones */
 };
 
 /* Where a tensor belongs: an offset in struct weights, in struct layer_weights of `layer`, or in
@@ -68,6 +69,7 @@ struct tensor_entry {
         uint32_t scaled_columns;   /* of scales: columns that share one */
         bool exact_input;          /* a quantised matrix whose input is not quantised */
         bool any_float;            /* may be F32 as well: bound as a struct float_vector */
+        uint64_t n_ids;            /* CONTENT_EXPERT_IDS: they are below it */
 
         struct tensor_place place; /* PLACE_NONE: the engine does not read it */
         uint32_t layer, expert;

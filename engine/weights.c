@@ -70,6 +70,27 @@ static int check_scale_tensor(const struct binder *b, const struct tensor_entry 
                 : check_scales(entry->name, data, n, entry->shape[1], b->err);
 }
 
+/* A table names different experts that exist: with one named twice, or none, a position would get
+ * less than its weights say. */
+static int check_expert_ids(const struct binder *b, const struct tensor_entry *entry,
+                            const int64_t *ids) {
+        uint64_t k = entry->shape[1];
+        for (uint64_t i = 0; i < entry->shape[0] * k; i++) {
+                if (ids[i] < 0 || ids[i] >= b->config->n_experts)
+                        return error_set(b->err, -EINVAL,
+                                         "tensor '%s': [%" PRIu64 ", %" PRIu64
+                                         "] is expert %" PRId64 ", there are %u",
+                                         entry->name, i / k, i % k, ids[i], b->config->n_experts);
+                for (uint64_t j = i / k * k; j < i; j++)
+                        if (ids[j] == ids[i])
+                                return error_set(b->err, -EINVAL,
+                                                 "tensor '%s': row %" PRIu64 " has expert %" PRId64
+                                                 " twice",
+                                                 entry->name, i / k, ids[i]);
+        }
+        return 0;
+}
+
 /* The entry's type, or the other one that it may have. */
 static enum dtype dtype_of(const struct binder *b, const struct tensor_entry *entry) {
         const struct tensor *t =
@@ -158,6 +179,8 @@ static int bind(void *userdata, const struct tensor_entry *entry) {
         int r = take(b, entry, &data);
         if (r == 0 && entry->content == CONTENT_SCALES)
                 r = check_scale_tensor(b, entry, data);
+        if (r == 0 && entry->content == CONTENT_EXPERT_IDS)
+                r = check_expert_ids(b, entry, data);
         if (r < 0)
                 return r;
         if (entry->any_float) {

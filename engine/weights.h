@@ -28,6 +28,14 @@ struct mlp_weights {
         struct matrix gate, up, down; /* w1, w3 [F][D]; w2 [D][F] */
 };
 
+/* A compressor: n channels of a row, which stands for `ratio` tokens; twice n where rows overlap.
+ */
+struct pool_weights {
+        struct matrix value, gate; /* [n or 2 n][D] */
+        const float *bias;         /* [ratio][n or 2 n] added to the gates */
+        const uint16_t *norm;      /* [n] BF16 */
+};
+
 struct engram_weights {
         /* The table, where the checkpoint has it: [rows][head_dim] e4m3, [rows][head_dim / 32]
          * ue8m0
@@ -75,9 +83,13 @@ struct layer_weights {
         struct matrix index_q,
                 index_weights; /* [index heads index_head_dim][q_lora], [index heads][D] */
 
+        /* Only where the layer pools rows (V4): */
+        struct pool_weights pool_rows, pool_keys;
+
         struct matrix router; /* [experts][D] */
         const float *router_bias;
-        struct mlp_weights dense; /* in place of router and experts */
+        const int64_t *experts_of_id; /* [vocab][experts per token], where the layer has a table */
+        struct mlp_weights dense;     /* in place of router and experts */
         struct mlp_weights shared;
         struct mlp_weights *experts; /* [experts], owned by `weights` */
 
@@ -100,6 +112,7 @@ struct weights {
         struct matrix embed, head; /* [vocab][D] */
         const uint16_t *norm;
         struct layer_weights *layer; /* [n_layers] */
+        struct hc_weights hc_head;   /* fn [hc][hc D], base [hc], scale [1]: V4's end */
         struct mlp_weights *experts; /* [n_layers][n_experts], backing store */
         uint64_t bytes;              /* of all bound tensors */
         struct tensors_skipped skipped[N_SKIPPED_KINDS];

@@ -148,6 +148,7 @@ struct workspace *workspace_free(struct workspace *workspace) {
                 free(workspace->worker[i].nsa.entries);
                 free(workspace->worker[i].nsa.attend);
         }
+        csa_free(&workspace->csa);
         free(workspace->window_keys);
         free(workspace->mla.keys);
         free(workspace->mla.scores);

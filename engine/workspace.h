@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/attention_csa.h"
 #include "engine/kv_slot.h"
 #include "engine/mla_buffers.h"
 #include "engine/model_config.h"
@@ -67,6 +68,7 @@ struct workspace {
         uint32_t *tile;                    /* [R] rows whose attention is computed together */
         uint32_t *n_attended;              /* [R parts] rows of a part that are done */
         uint32_t *candidate, *n_candidate; /* [R][candidate_blocks], [R] */
+        struct csa_buffers csa;
 
         struct mla_buffers mla;
         struct nsa_buffers nsa;

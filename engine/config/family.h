@@ -17,6 +17,7 @@ struct config_family {
 extern const struct config_family config_deepseek_v2, config_deepseek_v3, config_deepseek_v32;
 extern const struct config_family config_deepseek_v41;
 extern const struct config_family config_nsa;
+extern const struct config_family config_deepseek_v4;
 
 /* No sources, no Engram, one residual stream, no groups of experts, no clamp. */
 void config_defaults(struct model_config *ret);

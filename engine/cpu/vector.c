@@ -177,7 +177,7 @@ static inline void unpack_row(enum row_format format, const uint8_t *row, uint32
                 unpack_fp8_tail128(row, n, x);
                 return;
         }
-        if (format == ROW_BF16 || format == ROW_F32) {
+        if (format == ROW_BF16 || format == ROW_F32 || format == ROW_FP8_TAIL64_F32) {
                 row_unpack(format, row, n, x); /* no arithmetic: the compiler's loops */
                 return;
         }

@@ -16,7 +16,7 @@
 enum { TABLE_ROUTER = CHOICE_VALUES_MAX, TABLE_TOPK, TABLES };
 
 /* Values of a vector that is compared: the widest is an input of a linear layer. It is compared in
- * pieces of whole blocks, so that the stack holds it. */
+ * pieces of whole blocks, of at most 128 values, so that the stack holds it. */
 #define PIECE 256
 
 struct table {
@@ -34,6 +34,8 @@ struct choices_file {
         uint32_t ratio[LAYERS_MAX]; /* positions per compressed row */
         uint32_t n_slots;           /* selections of a position, side by side in a row */
         bool token_index;           /* V3.2's formats */
+        uint32_t input_block;       /* of quantised inputs */
+        bool tails;                 /* rows of KV have tails, which are not quantised */
         uint64_t n_positions;
         struct choices hooks;
 
@@ -95,15 +97,20 @@ static uint32_t on_selection(void *userdata, uint32_t layer, uint64_t position, 
         return file->force ? n_file : n;
 }
 
-static enum row_format values_format(enum choice_values kind) {
-        return kind == CHOICE_LATENT                                     ? ROW_FP4_LATENT
-                : kind == CHOICE_INDEX_KEY || kind == CHOICE_INDEX_QUERY ? ROW_FP4_KEY
-                                                                         : ROW_FP8;
+/* Whether x, quantised to FP8 in blocks, is `values`. */
+static bool same_fp8(const float *x, const float *values, uint32_t n, uint32_t block) {
+        float y[PIECE];
+        for (uint32_t at = 0; at < n; at += block) {
+                fp8_round_block(x + at, block, y);
+                for (uint32_t i = 0; i < block; i++)
+                        if (y[i] != values[at + i])
+                                return false;
+        }
+        return true;
 }
 
-/* Whether x, quantised, is `values`. */
-static bool same_codes(enum row_format format, const float *x, const float *values, uint32_t n) {
-        uint8_t packed[2 * PIECE];
+static bool same_fp4(enum row_format format, const float *x, const float *values, uint32_t n) {
+        uint8_t packed[PIECE];
         float unpacked[PIECE];
         for (uint32_t at = 0; at < n; at += PIECE) {
                 uint32_t piece = n - at < PIECE ? n - at : PIECE;
@@ -116,10 +123,23 @@ static bool same_codes(enum row_format format, const float *x, const float *valu
         return true;
 }
 
-/* The same for V3.2's rows, of which the last channels of a latent are not quantised. */
-static bool same_long_blocks(enum choice_values kind, const float *x, const float *values,
-                             uint32_t n) {
-        return same_codes(ROW_FP8_128, x, values, kind == CHOICE_LATENT ? n - FP8_TAIL : n);
+/* Whether x, quantised as the model does, is `values`. */
+static bool same_codes(const struct choices_file *file, enum choice_values kind, const float *x,
+                       const float *values, uint32_t n) {
+        if (file->token_index) /* V3.2's rows have blocks of 128, and a latent's tail */
+                return same_fp8(x, values, kind == CHOICE_LATENT ? n - FP8_TAIL : n,
+                                FP8_LONG_BLOCK);
+        switch (kind) {
+        case CHOICE_WINDOW:
+                return file->tails ? same_fp8(x, values, n - FP8_TAIL, FP8_TAIL_BLOCK)
+                                   : same_fp8(x, values, n, FP8_BLOCK);
+        case CHOICE_LATENT:
+                return file->tails ? same_fp8(x, values, n - FP8_TAIL, FP8_TAIL_BLOCK)
+                                   : same_fp4(ROW_FP4_LATENT, x, values, n);
+        case CHOICE_INDEX_KEY:
+        case CHOICE_INDEX_QUERY: return same_fp4(ROW_FP4_KEY, x, values, n);
+        default: return same_fp8(x, values, n, file->input_block);
+        }
 }
 
 static void on_values(void *userdata, enum choice_values kind, uint32_t layer, uint64_t row,
@@ -132,9 +152,7 @@ static void on_values(void *userdata, enum choice_values kind, uint32_t layer, u
         uint64_t position = kind == CHOICE_LATENT || kind == CHOICE_INDEX_KEY
                 ? (row + 1) * file->ratio[layer] - 1 /* the token that closed the row's group */
                 : row;
-        bool same = file->token_index ? same_long_blocks(kind, x, values, n)
-                                      : same_codes(values_format(kind), x, values, n);
-        count(file, position, same);
+        count(file, position, same_codes(file, kind, x, values, n));
         if (file->force)
                 memcpy(x, values, n * sizeof(*x));
 }
@@ -288,6 +306,8 @@ int choices_file_prepare(struct choices_file *file, const struct model_config *c
                                                  file->path, l, table_name(i));
         file->n_slots = selections(config);
         file->token_index = has_token_index(config);
+        file->input_block = config->input_block;
+        file->tails = config->layer[0].attention == ATTENTION_CSA;
         for (uint32_t l = 0; l < config->n_layers; l++)
                 file->ratio[l] = config->layer[l].compress_ratio;
         free(file->differ);

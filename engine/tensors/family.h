@@ -16,5 +16,6 @@ struct tensor_family {
 extern const struct tensor_family tensors_deepseek_v3;
 extern const struct tensor_family tensors_deepseek_v41;
 extern const struct tensor_family tensors_nsa;
+extern const struct tensor_family tensors_deepseek_v4;
 
 const struct tensor_family *tensor_family(enum model_family family);

@@ -29,9 +29,8 @@ static void visit(struct lister *l, const char *name, struct tensor_entry entry)
                 return;
         uint64_t count = entry.shape[0] * (entry.n_dims > 1 ? entry.shape[1] : 1);
         entry.bytes = count * dtype_bytes(entry.dtype);
-        entry.parameters = entry.content == CONTENT_SCALES ? 0
-                : entry.format == WEIGHT_FP4               ? count * FP4_CODES
-                                                           : count;
+        bool trained = entry.content != CONTENT_SCALES && entry.content != CONTENT_EXPERT_IDS;
+        entry.parameters = !trained ? 0 : entry.format == WEIGHT_FP4 ? count * FP4_CODES : count;
         entry.component = drafted(l, entry.component);
         if (l->draft)
                 entry.place = NO_PLACE;
@@ -93,6 +92,20 @@ void put_bf16(struct lister *l, const char *name, enum component component, uint
 void put_f32(struct lister *l, const char *name, enum component component,
              enum tensor_content content, struct shape shape, struct tensor_place place) {
         put(l, name, component, content, DTYPE_F32, shape, place);
+}
+
+void put_expert_ids(struct lister *l, const char *name, enum component component, uint64_t n,
+                    uint64_t k, struct tensor_place place) {
+        visit(l, name,
+              (struct tensor_entry){
+                      .dtype = DTYPE_I64,
+                      .n_dims = 2,
+                      .shape = { n, k },
+                      .component = component,
+                      .content = CONTENT_EXPERT_IDS,
+                      .n_ids = l->config->n_experts,
+                      .place = place,
+              });
 }
 
 static void put_matrix(struct lister *l, const char *stem, enum component component,

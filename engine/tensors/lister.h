@@ -66,6 +66,10 @@ void put_bf16(struct lister *l, const char *name, enum component component, uint
 void put_f32(struct lister *l, const char *name, enum component component,
              enum tensor_content content, struct shape shape, struct tensor_place place);
 
+/* A table of n rows of k experts. */
+void put_expert_ids(struct lister *l, const char *name, enum component component, uint64_t n,
+                    uint64_t k, struct tensor_place place);
+
 /* STEM.weight in a format of the configuration, and what it has of scales. */
 void put_weight(struct lister *l, const char *stem, enum component component,
                 enum weight_format format, uint64_t n, uint64_t k, struct tensor_place place);

@@ -1,4 +1,5 @@
-/* config.json of DeepSeek-V2, V3 and V3.2: the released values, and refusals by the name of the field. */
+/* config.json of DeepSeek-V2, V3 and V3.2: the released values, and refusals by the name of the
+ * field. */
 #include <errno.h>
 #include <jansson.h>
 #include <setjmp.h>

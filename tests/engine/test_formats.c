@@ -147,7 +147,7 @@ static void a_tail_is_kept_in_bf16(void **state) {
         (void)state;
         uint64_t seed = 12;
         float x[192], y[192], alone[64];
-        uint8_t row[320], block[66];
+        uint8_t row[400], block[66];
         assert_int_equal(row_bytes(ROW_FP8_TAIL64, 512), 584);
         for (int round = 0; round < 100; round++) {
                 for (int i = 0; i < 192; i++)
@@ -162,6 +162,11 @@ static void a_tail_is_kept_in_bf16(void **state) {
                 }
                 for (int i = 128; i < 192; i++)
                         assert_true(y[i] == bf16_round(x[i]));
+                float kept[192];
+                row_pack(ROW_FP8_TAIL64_F32, x, 192, row);
+                row_unpack(ROW_FP8_TAIL64_F32, row, 192, kept);
+                assert_memory_equal(kept, y, 128 * sizeof(float));
+                assert_memory_equal(kept + 128, x + 128, FP8_TAIL * sizeof(float));
                 x[round] = NAN;
                 assert_false(row_pack(ROW_FP8_TAIL64, x, 192, row));
         }

@@ -161,7 +161,7 @@ static void test_an_unknown_dtype_is_refused(void **state) {
 
 static void test_a_known_dtype_of_no_use_is_reported_as_other(void **state) {
         (void)state;
-        struct image image = image_padded("{" ENTRY("a", "I64", "[2]", 0, 16) "}", 16);
+        struct image image = image_padded("{" ENTRY("a", "U64", "[2]", 0, 16) "}", 16);
         struct tensor *tensors = NULL;
         size_t n = 0;
         assert_int_equal(safetensors_parse("file", image.bytes, image.n, &tensors, &n, NULL), 0);

@@ -6,7 +6,7 @@
 """
 import importlib
 
-NAMES = ("v41", "nsa", "v2", "v3", "v32")
+NAMES = ("v41", "v4", "nsa", "v2", "v3", "v32")
 
 
 class Family:
