@@ -19,9 +19,9 @@ sys.path[:0] = [HERE, os.path.join(ROOT, "tools")]
 
 import numpy as np  # noqa: E402
 
-import common  # noqa: E402
+import random_model  # noqa: E402
 import families  # noqa: E402
-from common import Case  # noqa: E402
+from random_model import Case  # noqa: E402
 from nsa import configurations as nsa  # noqa: E402
 from v2 import configurations as v2  # noqa: E402
 from v3 import configurations as v3  # noqa: E402
@@ -103,7 +103,7 @@ def write_fixture(family, name, released, case, out):
     for case.seed in range(case.seed, case.seed + 1000):
         with tempfile.TemporaryDirectory(prefix="seekd-oracle-") as scratch:
             family.checkpoint.write(case, scratch, released)
-            ids = common.token_ids(case)
+            ids = random_model.token_ids(case)
             logits, choices = oracle.run(scratch, ids)
             if not all(same(choices, oracle.run(scratch, ids, (NOISE, i))[1]) for i in range(draws)):
                 continue
@@ -122,7 +122,7 @@ def write_fixture(family, name, released, case, out):
     # With V4's inputs of 128 values and more, codes that roundings tip would add up.
     needed = tuple(choices) if family.name == "v4" else (".router", ".topk", ".window", ".latent")
     forced = {key: a for key, a in choices.items() if key.endswith(needed)}
-    common.write_tensors(os.path.join(out, "choices.safetensors"), forced)
+    random_model.write_tensors(os.path.join(out, "choices.safetensors"), forced)
     size = sum(os.path.getsize(os.path.join(out, file)) for file in os.listdir(out))
     print(f"{name}: seed {case.seed}, {size / 1e6:.2f} MB", flush=True)
 

@@ -1,5 +1,5 @@
 """Random checkpoints of native sparse attention, with the tensor names of the public implementation and our own."""
-from common import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
+from random_model import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
 
 
 def attention(w, c, layer):

@@ -6,7 +6,7 @@ hardly any two widths are equal, so that a transposed or misplaced matrix does n
 """
 import numpy as np
 
-from common import VOCAB_SIZE, Case
+from random_model import VOCAB_SIZE, Case
 
 FORMATS = ("bf16",)  # no checkpoint has its weights in another
 

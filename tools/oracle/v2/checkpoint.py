@@ -2,13 +2,13 @@
 of 128 x 128. A float scale times a code is not exact in BF16: the two formats hold numbers that differ."""
 import numpy as np
 
-import common
-from common import HEAD, QUERY, ROUTED, SUBLAYER, nearest, spread
+import random_model
+from random_model import HEAD, QUERY, ROUTED, SUBLAYER, nearest, spread
 
 TILE = 128
 
 
-class Weights(common.Weights):
+class Weights(random_model.Weights):
     def dense(self, name, n_out, n_in, gain=1.0):
         """A matrix of those that V3's release quantises. Its scales use all digits of a float."""
         values = self.draw(n_out, n_in, gain)
@@ -17,7 +17,7 @@ class Weights(common.Weights):
             return
         exponent = self.scales(values, TILE, TILE, 448)
         scale = (2.0 ** exponent * self.random.uniform(1, 2, exponent.shape)).astype("<f4")
-        code, sign = nearest(values / spread(scale, TILE, TILE, values.shape), common.E4M3)
+        code, sign = nearest(values / spread(scale, TILE, TILE, values.shape), random_model.E4M3)
         self.put(name + ".weight", "F8_E4M3", code | sign << 7)
         self.put(name + ".weight_scale_inv", "F32", scale)
 
@@ -115,4 +115,4 @@ def write(case, directory, released):
         config["quantization_config"] = {"quant_method": "fp8", "fmt": "e4m3", "activation_scheme": "dynamic",
                                          "weight_block_size": [TILE, TILE]}
     weights = make_weights(case.text, case.seed, released, case.small_rows)
-    common.write_model(directory, config, weights, case.shards)
+    random_model.write_model(directory, config, weights, case.shards)

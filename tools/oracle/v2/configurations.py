@@ -6,7 +6,7 @@ equal, so that a transposed or misplaced matrix does not fit.
 """
 import numpy as np
 
-from common import VOCAB_SIZE, Case
+from random_model import VOCAB_SIZE, Case
 
 FORMATS = ("bf16",)
 

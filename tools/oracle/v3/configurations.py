@@ -5,7 +5,7 @@ so that edge tiles are partly filled, and heads begin inside tiles.
 """
 import numpy as np
 
-from common import Case
+from random_model import Case
 from v2 import configurations as v2
 
 FORMATS = ("bf16", "released")

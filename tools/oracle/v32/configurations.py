@@ -4,7 +4,7 @@ Most select far fewer tokens than there are; one never reaches its limit, so tha
 """
 import numpy as np
 
-from common import Case
+from random_model import Case
 from v2 import configurations as v2
 from v3 import configurations as v3
 

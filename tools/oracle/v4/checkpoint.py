@@ -1,7 +1,7 @@
 """Random checkpoints of DeepSeek-V4, in the released naming and formats or in BF16."""
 import numpy as np
 
-from common import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
+from random_model import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
 from v4.configurations import config_json
 
 TILE = 128

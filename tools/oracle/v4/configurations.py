@@ -7,7 +7,7 @@ Inputs of quantised matrices, and a group's part of the output projection, are m
 """
 import numpy as np
 
-from common import VOCAB_SIZE, Case
+from random_model import VOCAB_SIZE, Case
 
 FORMATS = ("bf16", "released")
 

@@ -1,5 +1,5 @@
 """Random checkpoints of DeepSeek-V4.1, in the released naming and formats or in BF16."""
-from common import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
+from random_model import HEAD, QUERY, ROUTED, SUBLAYER, Weights, write_model
 from v41.configurations import config_json
 
 

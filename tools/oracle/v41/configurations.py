@@ -12,7 +12,7 @@ source is written -1.
 import numpy as np
 
 import make_nano
-from common import ADDED, VOCAB, VOCAB_SIZE, Case
+from random_model import ADDED, VOCAB, VOCAB_SIZE, Case
 
 COMPRESSED_SIZE = make_nano.compressed_map(VOCAB, ADDED)[1]
 
