@@ -34,6 +34,8 @@ static const struct published models[] = {
         { "released_deepseek_v3.json", 671, 37, 671026419200, 11610068224, 70272 },
         { "released_deepseek_v32.json", 672, 37, 671877944064, 11624027648,
           48068 }, /* with an index */
+        { "released_deepseek_v4_flash.json", 284, 13, 284332240471, 0, 3514.25 },
+        { "released_deepseek_v4_pro.json", 1573, 49, 1572997201763, 0, 5031.4375 },
 };
 
 static struct model_config config;
@@ -80,7 +82,7 @@ static void sizes_are_the_published_ones(void **state) {
                 uint64_t drafts = d.all.parameters - d.text.parameters;
                 if (m->draft > 0)
                         assert_int_equal(drafts - copies, m->draft);
-                if (d.kv_page_bytes != m->kv_bytes * KV_PAGE_TOKENS)
+                if ((double)d.kv_page_bytes != m->kv_bytes * KV_PAGE_TOKENS)
                         fail_msg("%s: %g bytes of KV for a token", m->file,
                                  (double)d.kv_page_bytes / KV_PAGE_TOKENS);
         }
