@@ -7,6 +7,20 @@
  * of one core). */
 #define PARALLEL_WORK_MIN (1ULL << 21)
 
+/* Pieces for each thread, so that those that are held up by something else have done less when the
+ * others are done. Each piece arranges its inputs anew, which takes rows * k steps. */
+#define PIECES_PER_WORKER 4
+
+/* Into how many pieces a product of so many multiply-adds is cut: none is smaller than what is
+ * worth a hand-over, unless there are threads without one. */
+static uint32_t n_pieces(const struct pool *pool, uint64_t work) {
+        uint32_t workers = pool_n_workers(pool), most = PIECES_PER_WORKER * workers;
+        if (work < PARALLEL_WORK_MIN || workers == 1)
+                return 1;
+        uint64_t n = work / PARALLEL_WORK_MIN;
+        return n < workers ? workers : n > most ? most : (uint32_t)n;
+}
+
 struct linear_job {
         const struct backend *backend;
         const struct worker_scratch *worker;
@@ -62,8 +76,7 @@ static void linear_strided(struct step *step, const struct matrix *w, const floa
                 .worker = step->ws->worker,
                 .m = { x, x_stride, n_rows, *w, y, y_stride, round, NULL },
         };
-        uint64_t work = (uint64_t)n_rows * w->n * w->k;
-        uint32_t pieces = work < PARALLEL_WORK_MIN ? 1 : pool_n_workers(step->engine->pool);
+        uint32_t pieces = n_pieces(step->engine->pool, (uint64_t)n_rows * w->n * w->k);
         /* Whole tiles of outputs, so that no piece begins inside a tile of weights. */
         uint32_t grain = (w->n + pieces - 1) / pieces;
         uint32_t whole = w->format == WEIGHT_FP8 ? w->tile : WEIGHT_BLOCK;
