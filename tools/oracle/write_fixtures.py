@@ -64,7 +64,8 @@ FIXTURES = [
         "moe_intermediate_size": 16, "intermediate_size": 80}, 1)),
     ("v3", "v3-released", True, Case("", 200, v3.BASE | {
         "hidden_size": 144, "num_hidden_layers": 3, "n_routed_experts": 16, "n_group": 4, "topk_group": 2,
-        "num_experts_per_tok": 4, "moe_intermediate_size": 16, "intermediate_size": 144}, 1, shards=2)),
+        "num_experts_per_tok": 4, "moe_intermediate_size": 16, "intermediate_size": 144, "v_head_dim": 48}, 1,
+        shards=2)),
     ("v4", "v4-csa-bf16", False, Case("", 100, v4.make_config(
         [4, 0], index_topk=8, hidden_size=64, q_lora_rank=32, num_attention_heads=2, o_lora_rank=32,
         moe_intermediate_size=32, n_routed_experts=8, index_n_heads=2), 1)),

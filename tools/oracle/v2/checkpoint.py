@@ -67,7 +67,10 @@ def experts(w, c, p):
     one = 0.7 if c["model_type"] == "deepseek_v3" else 1.5 / n      # a chosen expert's score, about
     total = c["routed_scaling_factor"] * (1 if c["norm_topk_prob"] else c["num_experts_per_tok"] * one)
     w.matrix(p + "gate", n, d, 1.5)
-    if c["model_type"] != "deepseek_v2":
+    if c["model_type"] == "deepseek_v3":
+        # Mostly below 0 with their scores: experts that are out of the choice must not count as 0.
+        w.f32(p + "gate.e_score_correction_bias", (n,), 0.3, -0.9)
+    elif c["model_type"] != "deepseek_v2":
         w.f32(p + "gate.e_score_correction_bias", (n,), 0.3)
     for e in range(n):
         mlp(w, f"{p}experts.{e}.", d, inner, 3 * ROUTED / total)

@@ -1,7 +1,7 @@
 """Configurations of DeepSeek-V3 for the comparison with the oracle: named ones, and ones drawn from a seed.
 
 The router's groups limit the choice, its bias changes it. Widths are not multiples of the 128 x 128 tiles of a scale,
-so that edge tiles are partly filled, and heads begin inside tiles.
+so that edge tiles are partly filled, and some heads' values lie in two tiles.
 """
 import numpy as np
 
@@ -20,7 +20,7 @@ BASE = v2.BASE | {
 del BASE["aux_loss_alpha"], BASE["seq_aux"]
 
 NAMED = [
-    Case("v3-groups", 260, BASE, 1),
+    Case("v3-groups", 260, BASE | {"v_head_dim": 48}, 1),
     Case("v3-released-heads", 170, BASE | {
         "hidden_size": 256, "num_attention_heads": 2, "num_key_value_heads": 2, "q_lora_rank": 96, "kv_lora_rank": 512,
         "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "num_hidden_layers": 2,
