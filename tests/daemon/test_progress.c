@@ -98,6 +98,22 @@ static void nothing_is_promised_before_anything_is_known(void **state) {
         run_until_idle(world, 5);
 }
 
+/* In the middle of a turn: the order of those that wait is made at the next one's beginning. */
+static void one_that_gave_way_has_no_place_of_earlier(void **state) {
+        struct world *world = *state;
+        generate(world, &world->clients[0], 0, 10, 20);
+        runner_turn(&world->runner, false);
+        runner_turn(&world->runner, false); /* in which it does not wait */
+        struct request *request = world->clients[0].request;
+        request->queue_place = 3; /* when it waited */
+        request->sequence = sequence_free(request->sequence);
+        progress_show(&world->runner, 1);
+        assert_int_equal(seen(&world->clients[0]).phase, SLOT_QUEUED);
+        assert_int_equal(seen(&world->clients[0]).queue_place, 0);
+        assert_int_equal(seen(&world->clients[0]).estimate_ms, SLOT_ESTIMATE_UNKNOWN);
+        run_until_idle(world, 1);
+}
+
 /* Of a client that does not read nobody knows when it goes on. */
 static void a_pause_has_no_end(void **state) {
         struct world *world = *state;
@@ -166,6 +182,8 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(every_turn_is_seen_in_every_slot, setup, teardown),
                 cmocka_unit_test_setup_teardown(nothing_is_promised_before_anything_is_known, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(one_that_gave_way_has_no_place_of_earlier, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(a_pause_has_no_end, setup, teardown),
                 cmocka_unit_test_setup_teardown(a_long_step_is_seen_layer_by_layer, setup,
