@@ -45,17 +45,19 @@ static uint32_t piece_bytes(const char *text, size_t n) {
 static void send_delta(struct request *request, struct token_delta delta, const char *text,
                        size_t n) {
         uint8_t buffer[sizeof(struct token_delta) + DELTA_TEXT_BYTES];
-        do {
+        for (;;) {
                 delta.text_bytes = piece_bytes(text, n);
                 int64_t bytes = token_delta_put(buffer, sizeof(buffer), &delta, NULL, text);
                 assert(bytes > 0);
                 post(request, RECORD_TOKENS, false, buffer, (size_t)bytes);
-                text += delta.text_bytes;
                 n -= delta.text_bytes;
+                if (n == 0) /* `text` may be NULL without any */
+                        return;
+                text += delta.text_bytes;
                 delta = (struct token_delta){ .channel = delta.channel,
                                               .flags = TOKEN_FLAG_TEXT_ONLY,
                                               .position = delta.position };
-        } while (n > 0);
+        }
 }
 
 static void send_answer_delta(void *userdata, const struct token_delta *delta, const char *text,

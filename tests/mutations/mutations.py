@@ -105,9 +105,8 @@ MUTATIONS = [
     ("comb transposed", "engine/cpu/reference.c",
      "fmaf(comb[j * hc + k],", "fmaf(comb[k * hc + j],"),
     ("collapse with the sublayer's own pre", "engine/residual.c",
-     "                collapse(step, r, ws->x + r * d);",
-     "                e->backend->hc_collapse(ws->h + r * streams, ws->next_pre + r * c->hc, c->hc, (uint32_t)d,\n"
-     "                                        e->round, ws->x + r * d);"),
+     "mix(step, hc, ws->next_pre);\n", "mix(step, hc, ws->next_pre);\n"
+     "        memcpy(ws->pre, ws->next_pre, step->n_rows * step->engine->config.hc * sizeof(float));\n"),
     ("first mix over all streams", "engine/residual.c",
      "j == 0 ? 1.0f : 0.0f;", "1.0f / (float)hc;"),
     ("post without its factor of 2", "engine/cpu/reference.c",
