@@ -39,9 +39,7 @@ static uint32_t size_field(struct fields *f, const char *name, int min, int max)
 }
 
 static void read_draft(struct fields *f, struct draft_config *draft) {
-        if (!json_object_get(f->object, "num_nextn_predict_layers") ||
-            !json_object_get(f->object,
-                             "engram_layer_ids")) /* V4.1's; others are of another kind */
+        if (!json_object_get(f->object, "num_nextn_predict_layers"))
                 return;
         draft->n_layers = size_field(f, "num_nextn_predict_layers", 0, DRAFT_LAYERS_MAX);
         if (draft->n_layers == 0)
@@ -73,8 +71,7 @@ int other_parts_parse(const char *file, const char *json, size_t n, struct other
                 return error_set(err, -EINVAL, "%s: line %d: %s", file, why.line, why.text);
         struct other_parts parts = { 0 };
         const char *family = json_string_value(json_object_get(root, "model_type"));
-        if (family &&
-            strcmp(family, "deepseek_v41") != 0) { /* its tensors list says all there is */
+        if (family && strcmp(family, "deepseek_v41") != 0) { /* its list of tensors says all */
                 *ret = parts;
                 return 0;
         }
