@@ -4,6 +4,10 @@
 #include <string.h>
 
 #include "engine/config/family.h"
+#include "engine/config/quantization.h"
+
+/* FP8 weights: 128 x 128 share a scale. */
+#define TILE 128
 
 /* Fields that do not change the logits of text: training (auxiliary losses, dropout,
  * initialisation), how the released code splits its work (ep_size, pretraining_tp), and which file
@@ -150,31 +154,19 @@ static void read_layers(struct config_reader *in, struct model_config *c) {
         }
 }
 
-/* Absent: BF16. Otherwise FP8 in tiles of 128 with float scales. `scale_fmt` says how activations
- * were quantised where they are; here they are not. */
+/* FP8 has float scales here. `scale_fmt` says how activations were quantised where they are; here
+ * they are not. */
 static void read_quantization(struct config_reader *in, struct model_config *c) {
+        struct config_reader quantization;
         c->dense_format = c->expert_format = WEIGHT_BF16;
-        json_t *quant = config_take(in, "quantization_config");
-        if (!quant || json_is_null(quant))
+        if (!quantization_open(in, TILE, &quantization))
                 return;
-        if (!json_is_object(quant)) {
-                config_refuse(in, "quantization_config", "neither null nor an object");
-                return;
-        }
-        struct config_reader sub;
-        int64_t block[2];
-        config_reader_init(&sub, in->file, "quantization_config.", quant, in->err);
-        config_exactly(&sub, "quant_method", "fp8");
-        config_exactly(&sub, "fmt", "e4m3");
-        config_exactly(&sub, "activation_scheme", "dynamic");
-        config_array(&sub, "weight_block_size", 2, 2, 128, 128, block);
-        if (config_has(&sub, "scale_fmt"))
-                config_exactly(&sub, "scale_fmt", "ue8m0");
-        config_refuse_left(&sub, NULL, 0);
+        config_exactly(&quantization, "fmt", "e4m3");
+        if (config_has(&quantization, "scale_fmt"))
+                config_exactly(&quantization, "scale_fmt", "ue8m0");
+        quantization_close(in, &quantization);
         c->dense_format = c->expert_format = WEIGHT_FP8_F32;
-        c->weight_tile = 128;
-        in->r = sub.r;
-        config_reader_deinit(&sub);
+        c->weight_tile = TILE;
 }
 
 static void read(struct config_reader *in, struct model_config *c) {

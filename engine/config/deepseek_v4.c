@@ -1,5 +1,6 @@
 /* DeepSeek-V4 (deepseek_v4: Flash and Pro): one flat object. */
 #include "engine/config/family.h"
+#include "engine/config/quantization.h"
 
 /* What its rows and index keys are made of: 64 rotated channels in BF16 behind blocks of 64 in FP8;
  * index keys go through a Hadamard transform, whose size is a power of two. */
@@ -108,52 +109,28 @@ static void read_experts(struct config_reader *in, struct model_config *c) {
                               c->n_experts_per_token, c->n_experts);
 }
 
-/* Widths of inputs that are quantised; what would be left of a last, partial block is open. */
-static void check_quantised_widths(struct config_reader *in, const struct model_config *c) {
-        const struct {
-                const char *name;
-                uint32_t width;
-        } widths[] = {
+/* expert_dtype stands at the top level, absent from an early release: fp4. */
+static void read_quantization(struct config_reader *in, struct model_config *c) {
+        static const char *const dtypes[] = { "fp4", "fp8" };
+        const struct quantised_width widths[] = {
                 { "hidden_size", c->hidden_size },
                 { "q_lora_rank", c->q_lora_rank },
                 { "o_groups * o_lora_rank", c->o_groups * c->o_lora_rank },
                 { "moe_intermediate_size", c->expert_dim },
         };
-        for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
-                if (widths[i].width % TILE != 0)
-                        config_refuse(in, "quantization_config",
-                                      "%s is %u, quantised weights need a multiple of %d",
-                                      widths[i].name, widths[i].width, TILE);
-}
-
-/* expert_dtype stands at the top level, absent from an early release: fp4. */
-static void read_quantization(struct config_reader *in, struct model_config *c) {
-        static const char *const dtypes[] = { "fp4", "fp8" };
+        struct config_reader quantization;
         unsigned dtype =
                 config_has(in, "expert_dtype") ? config_one_of(in, "expert_dtype", dtypes, 2) : 0;
         c->dense_format = c->expert_format = WEIGHT_BF16;
-        json_t *quant = config_take(in, "quantization_config");
-        if (!quant || json_is_null(quant))
+        if (!quantization_open(in, TILE, &quantization))
                 return;
-        if (!json_is_object(quant)) {
-                config_refuse(in, "quantization_config", "neither null nor an object");
-                return;
-        }
-        struct config_reader sub;
-        config_reader_init(&sub, in->file, "quantization_config.", quant, in->err);
-        config_exactly(&sub, "quant_method", "fp8");
-        config_exactly(&sub, "fmt", "e4m3");
-        config_exactly(&sub, "activation_scheme", "dynamic");
-        config_exactly(&sub, "scale_fmt", "ue8m0");
-        int64_t block[2];
-        config_array(&sub, "weight_block_size", 2, 2, TILE, TILE, block);
-        config_refuse_left(&sub, NULL, 0);
+        config_exactly(&quantization, "fmt", "e4m3");
+        config_exactly(&quantization, "scale_fmt", "ue8m0");
+        quantization_close(in, &quantization);
         c->dense_format = WEIGHT_FP8;
         c->weight_tile = c->input_block = TILE;
         c->expert_format = dtype == 0 ? WEIGHT_FP4 : WEIGHT_FP8;
-        in->r = sub.r;
-        config_reader_deinit(&sub);
-        check_quantised_widths(in, c);
+        quantization_check_widths(in, widths, sizeof(widths) / sizeof(widths[0]), TILE);
 }
 
 static void read(struct config_reader *in, struct model_config *c) {

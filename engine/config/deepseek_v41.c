@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/config/family.h"
+#include "engine/config/quantization.h"
 #include "engine/engram_hash.h"
 
 #define MODEL_TYPE      "deepseek_v41"
@@ -260,51 +261,27 @@ static void read_text(struct config_reader *in, struct model_config *c) {
         config_off(in, "tie_word_embeddings");
 }
 
-/* Tiles of 32 x 32 weights share a scale, an expert's row one per 32 inputs. Widths that are not
- * multiples of 32 would leave open how the last, partial block of an input is quantised. */
-static void check_quantised_widths(struct config_reader *in, const struct model_config *c) {
-        const struct {
-                const char *name;
-                uint32_t width;
-        } widths[] = {
+/* How the released files store their weights: tiles of 32 x 32 share a scale, an expert's row has
+ * one per 32 inputs. */
+static void read_quantization(struct config_reader *in, struct model_config *c) {
+        static const char *const dtypes[] = { "fp4", "fp8" };
+        const struct quantised_width widths[] = {
                 { "hidden_size", c->hidden_size },
                 { "q_lora_rank", c->q_lora_rank },
                 { "o_lora_rank", c->o_lora_rank },
                 { "moe_intermediate_size", c->expert_dim },
         };
-        for (size_t i = 0; i < sizeof(widths) / sizeof(widths[0]); i++)
-                if (widths[i].width % WEIGHT_BLOCK != 0)
-                        config_refuse(in, "quantization_config",
-                                      "%s is %u, quantised weights need a multiple of %u",
-                                      widths[i].name, widths[i].width, (unsigned)WEIGHT_BLOCK);
-}
-
-/* How the released files store their weights; absent or null: BF16. */
-static void read_quantization(struct config_reader *in, struct model_config *c) {
+        struct config_reader quantization;
         c->dense_format = c->expert_format = WEIGHT_BF16;
-        json_t *quant = config_take(in, "quantization_config");
-        if (!quant || json_is_null(quant))
+        if (!quantization_open(in, WEIGHT_BLOCK, &quantization))
                 return;
-        if (!json_is_object(quant)) {
-                config_refuse(in, "quantization_config", "neither null nor an object");
-                return;
-        }
-        struct config_reader sub;
-        config_reader_init(&sub, in->file, "quantization_config.", quant, in->err);
-        config_exactly(&sub, "quant_method", "fp8");
-        config_exactly(&sub, "activation_scheme", "dynamic");
-        config_exactly(&sub, "scale_fmt", "ue8m0");
-        int64_t block[2];
-        config_array(&sub, "weight_block_size", 2, 2, WEIGHT_BLOCK, WEIGHT_BLOCK, block);
-        static const char *const dtypes[] = { "fp4", "fp8" };
-        bool fp4 = config_one_of(&sub, "expert_dtype", dtypes, 2) == 0;
-        config_refuse_left(&sub, NULL, 0);
+        config_exactly(&quantization, "scale_fmt", "ue8m0");
+        bool fp4 = config_one_of(&quantization, "expert_dtype", dtypes, 2) == 0;
+        quantization_close(in, &quantization);
         c->dense_format = WEIGHT_FP8;
         c->weight_tile = c->input_block = WEIGHT_BLOCK;
         c->expert_format = fp4 ? WEIGHT_FP4 : WEIGHT_FP8;
-        in->r = sub.r;
-        config_reader_deinit(&sub);
-        check_quantised_widths(in, c);
+        quantization_check_widths(in, widths, sizeof(widths) / sizeof(widths[0]), WEIGHT_BLOCK);
 }
 
 /* What both levels may carry; `top` is NULL for a flat file. */
