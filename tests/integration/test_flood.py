@@ -67,6 +67,9 @@ def can_be_reached_by_others():
     return probe.returncode == 0
 
 
+# Under a thread checker, ten times slower, two CPUs do not bring a neighbour's hello through a flood within its second;
+# other tests run the same threads.
+@unittest.skipIf(len(harness.MODELS) == 1, "needs a daemon at its usual speed")
 @unittest.skipUnless(can_be_reached_by_others(), "needs root, and programs that other users may run")
 class Flood(harness.DaemonTest):
     def setUp(self):
