@@ -273,21 +273,36 @@ static int read_params(struct seekd_client *client, const struct seekd_params *p
         return 0;
 }
 
+/* A request that is sent; NULL: `ret_error` says why not. */
+static struct seekd_request *start_request(struct seekd_client *client,
+                                           const struct seekd_params *params,
+                                           int (*send)(struct seekd_client *client, uint32_t id,
+                                                       const struct seekd_params *params),
+                                           int *ret_error) {
+        struct seekd_params ours;
+        *ret_error = read_params(client, params, &ours);
+        if (*ret_error < 0)
+                return NULL;
+        struct seekd_request *request = request_new(client);
+        if (!request) {
+                *ret_error = client_fail(client, SEEKD_E_NO_MEMORY, "no memory for a request");
+                return NULL;
+        }
+        *ret_error = send(client, request->id, &ours);
+        if (*ret_error < 0) {
+                request_delete(request);
+                return NULL;
+        }
+        return request;
+}
+
 int seekd_submit(struct seekd_client *client, const struct seekd_params *params,
                  seekd_piece_fn piece, seekd_done_fn done, void *userdata,
                  struct seekd_request **ret_request) {
-        struct seekd_params ours;
-        int r = read_params(client, params, &ours);
-        if (r < 0)
-                return r;
-        struct seekd_request *request = request_new(client);
+        int r;
+        struct seekd_request *request = start_request(client, params, send_generate, &r);
         if (!request)
-                return client_fail(client, SEEKD_E_NO_MEMORY, "no memory for a request");
-        r = send_generate(client, request->id, &ours);
-        if (r < 0) {
-                request_delete(request);
                 return r;
-        }
         request->piece = piece;
         request->done = done;
         request->userdata = userdata;
@@ -355,18 +370,10 @@ static int take_nothing(void *userdata, const ProtobufCMessage *answer, struct e
 
 int seekd_hint(struct seekd_client *client, const struct seekd_params *params, seekd_done_fn done,
                void *userdata) {
-        struct seekd_params ours;
-        int r = read_params(client, params, &ours);
-        if (r < 0)
-                return r;
-        struct seekd_request *request = request_new(client);
+        int r;
+        struct seekd_request *request = start_request(client, params, send_hint, &r);
         if (!request)
-                return client_fail(client, SEEKD_E_NO_MEMORY, "no memory for a hint");
-        r = send_hint(client, request->id, &ours);
-        if (r < 0) {
-                request_delete(request);
                 return r;
-        }
         request->answer_type = RECORD_ACKNOWLEDGED;
         request->answer = take_nothing;
         request->done = done;
